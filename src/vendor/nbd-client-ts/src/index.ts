@@ -1,1 +1,3 @@
-export const placeholder = 1
+// The entry `nbd-client-ts`: the codec, and the client that needs node:net and node:tls.
+
+export * from './codec.ts'
