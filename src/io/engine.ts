@@ -14,6 +14,11 @@ export interface Operation {
   settle(result: number): void
 }
 
+/** Work put off to the end of a turn. */
+export interface Task {
+  run(): void
+}
+
 export const ENGINE_NAMES = ['uring', 'libuv'] as const
 export type EngineName = (typeof ENGINE_NAMES)[number]
 
@@ -48,6 +53,11 @@ export interface Engine extends Clock {
   /** A list of memory to send, reused by its owner for send after send. */
   createGather(entriesMax: number): Gather
 
+  /**
+   * Runs `task.run` once, at the end of the turn under way: after everything that settled in it and before anything started in it is
+   * submitted. Whoever batches (replies, requests to a target) schedules itself on the first of a turn.
+   */
+  atTurnEnd(task: Task): void
   /** Runs `callback` on the event loop of this thread soon, outside any settle. For code that awaits, not per request. */
   defer(callback: () => void): void
   /** Stops the loop, cancels what is under way and waits for it. Files and sockets must be closed before. */
