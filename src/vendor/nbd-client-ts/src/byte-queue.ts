@@ -53,7 +53,8 @@ export class ByteQueue {
     if (this.#end + more <= this.#buffer.length) return
     const length = this.length
     let capacity = this.#buffer.length
-    while (capacity < length + more) capacity *= 2
+    // Half stays free after moving, or a nearly full queue would move all its bytes at each push.
+    while (capacity < (length + more) * 2) capacity *= 2
     const next = capacity > this.#buffer.length ? new Uint8Array(capacity) : this.#buffer
     next.set(this.#buffer.subarray(this.#start, this.#end), 0)
     this.#buffer = next
