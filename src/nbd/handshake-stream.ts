@@ -1,0 +1,94 @@
+/**
+ * A handshake of either role over a real stream, and what follows it: the socket leaves this thread as a file descriptor. With TLS
+ * the descriptor is one end of a socket pair whose other end this thread pumps. Used by the server for clients
+ * and by the mirror for its target.
+ */
+import * as net from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { HandshakeState } from 'nbd-client-ts'
+import { check, duplicate, socketpair } from '../io/libc.ts'
+
+/** Bytes a peer may send behind the handshake before we are ready for them; an honest one sends none. */
+const EARLY_BYTES_MAX = 64 * 1024
+
+/** What both roles of nbd-client-ts's handshake have in common. */
+export interface Handshake {
+  readonly state: HandshakeState
+  feed(bytes: Uint8Array): void
+  takeOutput(): Uint8Array
+  takeLeftover(): Uint8Array
+}
+
+const IS_UNDER_WAY: ReadonlySet<HandshakeState> = new Set(['greeting', 'client-flags', 'haggling'])
+
+/**
+ * Feeds the handshake until it wants TLS or is over, and sends what it says. The stream is paused afterwards and everything said
+ * has left. Rejects when the stream ends first.
+ */
+export function runHandshake(stream: Duplex, handshake: Handshake): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const done = (error?: Error) => {
+      stream.off('data', received).off('end', ended).off('error', done).off('close', ended)
+      // Somebody must hear later errors, or they end the process.
+      stream.on('error', ignoreLateError)
+      if (error !== undefined) reject(error)
+      else resolve()
+    }
+    const send = () => {
+      const output = handshake.takeOutput()
+      if (IS_UNDER_WAY.has(handshake.state)) {
+        if (output.length > 0) stream.write(output)
+        return
+      }
+      stream.off('data', received)
+      stream.pause()
+      stream.write(output, error => done(error ?? undefined))
+    }
+    const received = (bytes: Uint8Array) => {
+      handshake.feed(bytes)
+      send()
+    }
+    const ended = () => done(new Error('the peer closed the connection during the handshake'))
+    stream.on('data', received).on('end', ended).on('error', done).on('close', ended)
+    send()
+  })
+}
+
+/** A connection that has left its stream. */
+export interface TakenOver {
+  /** The receiver owns it. */
+  readonly fd: number
+  /** What the peer sent behind the handshake. */
+  readonly leftover: Uint8Array
+}
+
+/**
+ * Takes the file descriptor out of `socket`, whose handshake ran over `stream`: the socket itself, or TLS on top of it.
+ * Call it only while the peer waits for us.
+ */
+export function takeOver(socket: net.Socket, stream: Duplex, handshake: Handshake): TakenOver {
+  const early = (stream.read() as Uint8Array | null) ?? new Uint8Array()
+  const leftover = Buffer.concat([handshake.takeLeftover(), early])
+  if (leftover.length > EARLY_BYTES_MAX) throw new Error('the peer did not wait for the handshake')
+  if (stream !== socket) return { fd: pump(stream), leftover }
+  const { _handle: handle } = socket as unknown as { _handle: { fd: number } | null }
+  if (handle === null) throw new Error('the peer closed the connection during the handshake')
+  const fd = check(duplicate(handle.fd), 'dup')
+  socket.destroy()
+  return { fd, leftover }
+}
+
+/** Joins a decrypted stream to one end of a new socket pair; returns the other end. */
+function pump(stream: Duplex): number {
+  const [ours, theirs] = socketpair()
+  const plain = new net.Socket({ fd: ours, readable: true, writable: true, allowHalfOpen: true })
+  plain.on('error', () => stream.destroy())
+  stream.on('error', () => plain.destroy())
+  stream.on('close', () => plain.destroy())
+  plain.on('close', () => stream.destroy())
+  stream.pipe(plain)
+  plain.pipe(stream)
+  return theirs
+}
+
+function ignoreLateError(): void {}

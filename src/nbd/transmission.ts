@@ -1,0 +1,152 @@
+/**
+ * The server's half that moves data: every connection in the transmission phase over one device. Lives in the data thread and
+ * owns the requests, the slots and the sockets. The handshake happened elsewhere; its last bytes are sent from here, so that
+ * nothing the client sends afterwards can end up in the other thread.
+ *
+ * Invariant: a new connection is served only when those whose peer has gone are finished. A late write of a
+ * dead client after a newer acknowledged one would be corruption.
+ */
+import type { BlockDevice } from '../block/device.ts'
+import type { Arena } from '../io/arena.ts'
+import type { Engine, EngineSocket, Operation } from '../io/engine.ts'
+import { peerHasClosed } from '../io/libc.ts'
+import type { Memory } from '../io/memory.ts'
+import { mapAnonymous, unmap } from '../io/mmap.ts'
+import { Connection, type ConnectionOptions, type ConnectionOwner } from './connection.ts'
+import { type Counters, countRequest } from './counters.ts'
+import { type ServerRequest, ServerRequestPool } from './server-request.ts'
+
+/** Requests that all connections together may have under way. */
+export const REQUESTS_MAX = 512
+/** Longest final acknowledgement of a handshake (bytes). */
+const ACKNOWLEDGEMENT_MAX = 64 * 1024
+
+export interface Handover extends ConnectionOptions {
+  /** A connected stream socket, ours from now on. */
+  readonly fd: number
+  /** The last bytes of the handshake. */
+  readonly acknowledgement: Uint8Array
+  /** Bytes the client sent behind its last option. */
+  readonly leftover: Uint8Array
+  /** Called once, when all of it is finished. */
+  readonly closed: (reason: string) => void
+}
+
+interface Client {
+  readonly fd: number
+  readonly connection: Connection
+  readonly handover: Handover
+  /** Connections of dead peers that must be finished before this one is served. */
+  readonly waitsFor: Set<Client>
+}
+
+export class Transmission implements ConnectionOwner {
+  readonly pool: ServerRequestPool
+  readonly #engine: Engine
+  readonly #device: BlockDevice
+  readonly #counters: Counters
+  readonly #clients = new Map<Connection, Client>()
+  readonly #blocked: Connection[] = []
+  /** Clients that wait until those of dead peers are finished. */
+  readonly #waiting: { client: Client; socket: EngineSocket }[] = []
+  #isStopping = false
+  #stopped: (() => void) | undefined
+
+  constructor(engine: Engine, device: BlockDevice, arena: Arena, counters: Counters) {
+    this.#engine = engine
+    this.#device = device
+    this.#counters = counters
+    this.pool = new ServerRequestPool(REQUESTS_MAX, arena)
+  }
+
+  /** Takes a client over from the handshake. */
+  attach(handover: Handover): void {
+    const socket = this.#engine.openSocket(handover.fd)
+    const connection = new Connection(this.#engine, socket, this.#device, this, handover)
+    const dead = [...this.#clients.values()].filter(client => peerHasClosed(client.fd))
+    const client = { fd: handover.fd, connection, handover, waitsFor: new Set(dead) }
+    this.#clients.set(connection, client)
+    this.#counters.add('connections', 1)
+    if (this.#isStopping) connection.abort('the server is stopping')
+    else if (dead.length === 0) this.#begin(client, socket)
+    else this.#waiting.push({ client, socket })
+  }
+
+  /**
+   * Finishes what is under way, takes nothing new and closes every connection; those that are not done after
+   * `deadlineMs` lose their answers. The device is left open.
+   */
+  async stop(deadlineMs: number): Promise<void> {
+    this.#isStopping = true
+    if (this.#clients.size === 0) return
+    const stopped = new Promise<void>(resolve => {
+      this.#stopped = resolve
+    })
+    const timer = this.#engine.createTimer(() => {
+      for (const connection of this.#clients.keys()) connection.abort('the server stopped')
+    })
+    timer.arm(deadlineMs)
+    for (const connection of [...this.#clients.keys()]) connection.finish('the server stopped')
+    await stopped
+    timer.disarm()
+  }
+
+  blocked(connection: Connection): void {
+    this.#blocked.push(connection)
+  }
+
+  released(): void {
+    this.#blocked.shift()?.unblock()
+  }
+
+  count(request: ServerRequest): void {
+    countRequest(this.#counters, request)
+  }
+
+  closed(connection: Connection, reason: string): void {
+    const client = this.#clients.get(connection)!
+    this.#clients.delete(connection)
+    this.#counters.add('connections', -1)
+    client.handover.closed(reason)
+    for (const other of this.#clients.values()) other.waitsFor.delete(client)
+    const ready = this.#waiting.filter(({ client }) => client.waitsFor.size === 0)
+    for (const entry of ready) {
+      this.#waiting.splice(this.#waiting.indexOf(entry), 1)
+      this.#begin(entry.client, entry.socket)
+    }
+    if (this.#clients.size === 0) this.#stopped?.()
+  }
+
+  #begin({ connection, handover }: Client, socket: EngineSocket): void {
+    if (handover.acknowledgement.length === 0) {
+      connection.start(handover.leftover)
+      return
+    }
+    const operation = new Acknowledgement(handover, connection)
+    const gather = this.#engine.createGather(1)
+    gather.push(operation.memory, 0, handover.acknowledgement.length)
+    socket.send(gather, operation)
+  }
+}
+
+/** Sends the end of the handshake, then lets the connection begin. */
+class Acknowledgement implements Operation {
+  readonly memory: Memory
+  readonly #handover: Handover
+  readonly #connection: Connection
+
+  constructor(handover: Handover, connection: Connection) {
+    if (handover.acknowledgement.length > ACKNOWLEDGEMENT_MAX)
+      throw new Error('acknowledgement is too long')
+    this.memory = mapAnonymous(ACKNOWLEDGEMENT_MAX)
+    this.memory.bytes.set(handover.acknowledgement)
+    this.#handover = handover
+    this.#connection = connection
+  }
+
+  settle(result: number): void {
+    unmap(this.memory)
+    if (result < 0) this.#connection.abort('peer is gone')
+    else this.#connection.start(this.#handover.leftover)
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Calls between the two threads over a MessagePort: each side offers functions by name and calls the other's. Errors cross as
+ * name, message and code. `wake` gets the other thread out of a system call it may be blocked in.
+ */
+import type { MessagePort } from 'node:worker_threads'
+
+/** Functions one side offers: one structured-cloneable argument, one such result. */
+// biome-ignore lint/suspicious/noExplicitAny: a constraint, which the callers' own types fill in
+export type Calls = Record<string, (argument: any) => unknown>
+
+/** An error of the other thread. */
+export class ThreadError extends Error {
+  override readonly name = 'ThreadError'
+  /** Name of the error's class there. */
+  readonly remoteName: string
+  readonly code: string | undefined
+
+  constructor(remoteName: string, message: string, code: string | undefined) {
+    super(message)
+    this.remoteName = remoteName
+    this.code = code
+  }
+}
+
+type Message =
+  | { kind: 'call'; id: number; name: string; argument: unknown }
+  | { kind: 'result'; id: number; value: unknown }
+  | { kind: 'error'; id: number; name: string; message: string; code: string | undefined }
+
+interface Pending {
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: Error) => void
+}
+
+type Port = Pick<MessagePort, 'postMessage'> & {
+  on(event: 'message', listener: (message: Message) => void): unknown
+}
+
+export class ThreadLink<Offered extends Calls, Remote extends Calls> {
+  readonly #port: Port
+  readonly #offered: Offered
+  readonly #wake: () => void
+  readonly #pending = new Map<number, Pending>()
+  #nextId = 1
+  #ended: Error | undefined
+
+  constructor(port: Port, offered: Offered, wake: () => void) {
+    this.#port = port
+    this.#offered = offered
+    this.#wake = wake
+    port.on('message', message => this.#receive(message))
+  }
+
+  /** Calls the other thread. Rejects with its error, or when the thread ends first. */
+  call<Name extends keyof Remote & string>(
+    name: Name,
+    argument: Parameters<Remote[Name]>[0],
+  ): Promise<Awaited<ReturnType<Remote[Name]>>> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended)
+    const id = this.#nextId++
+    const result = new Promise<unknown>((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject })
+    })
+    this.#post({ kind: 'call', id, name, argument })
+    return result as Promise<Awaited<ReturnType<Remote[Name]>>>
+  }
+
+  /** The other thread is gone: every call under way and to come rejects with `reason`. */
+  end(reason: Error): void {
+    this.#ended ??= reason
+    for (const { reject } of this.#pending.values()) reject(reason)
+    this.#pending.clear()
+  }
+
+  #post(message: Message): void {
+    this.#port.postMessage(message)
+    this.#wake()
+  }
+
+  #receive(message: Message): void {
+    if (message.kind === 'call') {
+      void this.#answer(message.id, message.name, message.argument)
+      return
+    }
+    const pending = this.#pending.get(message.id)
+    if (pending === undefined) return
+    this.#pending.delete(message.id)
+    if (message.kind === 'result') pending.resolve(message.value)
+    else pending.reject(new ThreadError(message.name, message.message, message.code))
+  }
+
+  async #answer(id: number, name: string, argument: unknown): Promise<void> {
+    try {
+      const value = await this.#offered[name]!(argument)
+      this.#post({ kind: 'result', id, value })
+    } catch (error) {
+      const { name, message, code } = error as Error & { code?: string }
+      this.#post({ kind: 'error', id, name, message, code: code && String(code) })
+    }
+  }
+}
