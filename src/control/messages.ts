@@ -1,0 +1,206 @@
+/**
+ * The control protocol: a client sends requests, the proxy answers each with one reply of the same
+ * id, in any order. Every message says the protocol's version, which is looked at before anything
+ * else, so that two versions can at least tell each other apart. Both sides check all that they
+ * receive.
+ */
+import { ControlError, REMOTE_CODES, type RemoteCode } from './control-error.ts'
+import {
+  anything,
+  type Check,
+  flag,
+  integer,
+  oneOf,
+  optional,
+  powerOfTwo,
+  record,
+  text,
+} from './fields.ts'
+import {
+  COPY_MODE_CHOICES,
+  type CopyModeChoice,
+  GRANULARITY_MAX,
+  GRANULARITY_MIN,
+  type MirrorStatus,
+  mirrorStatus,
+  type ServeStatus,
+  serveStatus,
+} from './status.ts'
+
+/** Counts up with every change that the other side could notice. */
+export const CONTROL_VERSION = 1
+
+/** Waits that a client may ask for are at most a day. */
+export const WAIT_MS_MAX = 24 * 3600 * 1000
+
+export interface MirrorStartParams {
+  /** NBD URI of the target's export. */
+  readonly target: string
+  readonly copyMode: CopyModeChoice
+  /** Bytes per second; 0 means no limit. */
+  readonly bandwidth: number
+  /** Bytes per dirty bit. */
+  readonly granularity: number
+  readonly stallMs: number
+  /** How long a lost target is reconnected before the mirror fails. */
+  readonly reconnectSeconds: number
+  readonly tlsPskFile?: string
+}
+
+export interface MirrorSetParams {
+  readonly bandwidth?: number
+  readonly stallMs?: number
+  readonly copyMode?: CopyModeChoice
+}
+
+export interface MirrorCompleteParams {
+  /** Compare digests of both disks while the clients are held. */
+  readonly verify: boolean
+  /** Let the clients go on at the source afterwards, instead of holding them. */
+  readonly resume: boolean
+  readonly timeoutMs: number
+}
+
+type Nothing = Record<never, never>
+
+/** Each verb's parameters and result. */
+export interface Verbs {
+  readonly status: { params: Nothing; result: ServeStatus }
+  readonly 'mirror-start': { params: MirrorStartParams; result: MirrorStatus }
+  readonly 'mirror-status': { params: Nothing; result: MirrorStatus }
+  readonly 'mirror-set': { params: MirrorSetParams; result: MirrorStatus }
+  readonly 'mirror-cancel': { params: Nothing; result: MirrorStatus }
+  readonly 'mirror-complete': { params: MirrorCompleteParams; result: MirrorStatus }
+  readonly 'mirror-resume': { params: Nothing; result: MirrorStatus }
+}
+
+export type Verb = keyof Verbs
+
+export interface Request {
+  readonly version: typeof CONTROL_VERSION
+  readonly id: number
+  readonly verb: string
+  readonly params: unknown
+}
+
+export interface Refusal {
+  readonly code: RemoteCode
+  readonly message: string
+}
+
+/** Exactly one of `result` and `error` is there. */
+export interface Reply {
+  readonly version: typeof CONTROL_VERSION
+  /** The request's; 0 answers bytes in which no request could be recognised. */
+  readonly id: number
+  readonly result?: unknown
+  readonly error?: Refusal
+}
+
+const ID_MAX = 2 ** 32 - 1
+const nothing: Check<Nothing> = record<Nothing>({})
+const bandwidth = integer()
+const stallMs = integer(1, 3_600_000)
+
+const paramChecks: { readonly [V in Verb]: Check<Verbs[V]['params']> } = {
+  status: nothing,
+  'mirror-start': record<MirrorStartParams>({
+    target: text(1),
+    copyMode: oneOf(COPY_MODE_CHOICES),
+    bandwidth,
+    granularity: powerOfTwo(GRANULARITY_MIN, GRANULARITY_MAX),
+    stallMs,
+    reconnectSeconds: integer(0, WAIT_MS_MAX / 1000),
+    tlsPskFile: optional(text(1)),
+  }),
+  'mirror-status': nothing,
+  'mirror-set': record<MirrorSetParams>({
+    bandwidth: optional(bandwidth),
+    stallMs: optional(stallMs),
+    copyMode: optional(oneOf(COPY_MODE_CHOICES)),
+  }),
+  'mirror-cancel': nothing,
+  'mirror-complete': record<MirrorCompleteParams>({
+    verify: flag,
+    resume: flag,
+    timeoutMs: integer(1, WAIT_MS_MAX),
+  }),
+  'mirror-resume': nothing,
+}
+
+const resultChecks: { readonly [V in Verb]: Check<Verbs[V]['result']> } = {
+  status: serveStatus,
+  'mirror-start': mirrorStatus,
+  'mirror-status': mirrorStatus,
+  'mirror-set': mirrorStatus,
+  'mirror-cancel': mirrorStatus,
+  'mirror-complete': mirrorStatus,
+  'mirror-resume': mirrorStatus,
+}
+
+export const VERBS = Object.keys(paramChecks) as readonly Verb[]
+
+const version = integer(CONTROL_VERSION, CONTROL_VERSION) as Check<typeof CONTROL_VERSION>
+
+const request: Check<Request> = record<Request>({
+  version,
+  id: integer(1, ID_MAX),
+  verb: text(1, 64),
+  params: anything as Check<object>,
+})
+
+const reply: Check<Reply> = record<Reply>({
+  version,
+  id: integer(0, ID_MAX),
+  result: optional(anything as Check<object>),
+  error: optional(record<Refusal>({ code: oneOf(REMOTE_CODES), message: text(1) })),
+})
+
+/**
+ * The envelope of a request, as the proxy checks it. Throws `ControlError` version or malformed.
+ */
+export function checkRequest(message: unknown): Request {
+  checkVersion(message, 'client')
+  return request.check(message, 'request')
+}
+
+/** The envelope of a reply, as the client checks it. Throws `ControlError` version or malformed. */
+export function checkReply(message: unknown): Reply {
+  checkVersion(message, 'proxy')
+  const checked = reply.check(message, 'reply')
+  if ((checked.result === undefined) === (checked.error === undefined)) {
+    throw new ControlError('malformed', 'reply must have either a result or an error')
+  }
+  return checked
+}
+
+export function isVerb(name: string): name is Verb {
+  return Object.hasOwn(paramChecks, name)
+}
+
+export function checkParams<V extends Verb>(verb: V, params: unknown): Verbs[V]['params'] {
+  return paramChecks[verb].check(params, verb)
+}
+
+export function checkResult<V extends Verb>(verb: V, result: unknown): Verbs[V]['result'] {
+  return resultChecks[verb].check(result, `result of ${verb}`)
+}
+
+/** Says both versions and which side is the older one. `peer` is who sent `message`. */
+function checkVersion(message: unknown, peer: 'client' | 'proxy'): void {
+  const theirs =
+    typeof message === 'object' && message !== null && 'version' in message
+      ? message.version
+      : undefined
+  if (typeof theirs !== 'number' || theirs === CONTROL_VERSION) return
+  const proxy = peer === 'proxy' ? theirs : CONTROL_VERSION
+  const client = peer === 'proxy' ? CONTROL_VERSION : theirs
+  const remedy =
+    proxy < client
+      ? 'upgrade the blkferry that serves the disk'
+      : 'upgrade the blkferry command that talks to it'
+  throw new ControlError(
+    'version',
+    `the proxy speaks control version ${proxy} and the command line version ${client}: ${remedy}`,
+  )
+}

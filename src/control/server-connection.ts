@@ -1,0 +1,153 @@
+/**
+ * The answering side of one control connection. At most `REQUESTS_IN_FLIGHT_MAX` handlers of a
+ * connection run at a time, more are answered `busy`; a client that does not take its replies is
+ * not read from, and one that stays in the middle of a frame or of its replies is dropped. The
+ * socket belongs to this object.
+ */
+import type { Socket } from 'node:net'
+import type { Logger } from 'pino'
+import { ControlError } from './control-error.ts'
+import { encodeFrame, FrameDecoder } from './framing.ts'
+import {
+  CONTROL_VERSION,
+  checkParams,
+  checkRequest,
+  isVerb,
+  type Refusal,
+  type Request,
+  VERBS,
+  type Verb,
+  type Verbs,
+} from './messages.ts'
+
+export const REQUESTS_IN_FLIGHT_MAX = 16
+/** A client that keeps us waiting in the middle of a frame, either way, is dropped after this. */
+export const STALLED_MS_MAX = 10_000
+
+/** A handler throws `ControlError.refuse(...)` for an answer that is an error. */
+export type ControlHandlers = {
+  readonly [V in Verb]: (
+    params: Verbs[V]['params'],
+  ) => Promise<Verbs[V]['result']> | Verbs[V]['result']
+}
+
+const MESSAGE_LENGTH_MAX = 4096
+
+export class ServerConnection {
+  readonly #socket: Socket
+  readonly #handlers: ControlHandlers
+  readonly #log: Logger
+  readonly #decoder = new FrameDecoder()
+  readonly #stalledMs: number
+  #inFlight = 0
+  /** No more requests are taken; the connection ends once those under way are answered. */
+  #isEnding = false
+
+  constructor(
+    socket: Socket,
+    { handlers, log, stalledMs }: { handlers: ControlHandlers; log: Logger; stalledMs: number },
+  ) {
+    this.#socket = socket
+    this.#handlers = handlers
+    this.#log = log
+    this.#stalledMs = stalledMs
+    socket.on('data', chunk => {
+      this.#receive(chunk)
+      this.#watch()
+    })
+    socket.on('drain', () => {
+      socket.resume()
+      this.#watch()
+    })
+    socket.on('timeout', () => {
+      log.debug('control client stalled, dropped')
+      socket.destroy()
+    })
+    socket.on('end', () => this.finish())
+    socket.on('error', error => log.debug({ err: error }, 'control connection broke'))
+  }
+
+  /** Takes no more requests and ends the connection when those under way are answered. */
+  finish(): void {
+    this.#isEnding = true
+    if (this.#inFlight === 0) this.#socket.end()
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#isEnding) return
+    try {
+      for (const message of this.#decoder.feed(chunk)) void this.#answer(checkRequest(message))
+    } catch (error) {
+      if (!(error instanceof ControlError)) throw error
+      const code = error.code === 'version' ? 'version' : 'malformed'
+      this.#log.debug({ err: error }, 'control client broke the protocol')
+      this.#send(0, { error: { code, message: error.message } })
+      this.finish()
+    }
+  }
+
+  async #answer(request: Request): Promise<void> {
+    if (this.#inFlight >= REQUESTS_IN_FLIGHT_MAX) {
+      const message = `more than ${REQUESTS_IN_FLIGHT_MAX} requests at a time on one connection`
+      this.#send(request.id, { error: { code: 'busy', message } })
+      return
+    }
+    this.#inFlight += 1
+    try {
+      this.#send(request.id, { result: await this.#handle(request) })
+    } catch (error) {
+      this.#send(request.id, { error: this.#refusal(request, error) })
+    }
+    this.#inFlight -= 1
+    if (this.#isEnding) this.finish()
+  }
+
+  async #handle({ verb, params }: Request): Promise<unknown> {
+    if (!isVerb(verb)) {
+      const message = `unknown verb ${JSON.stringify(verb)}: there are ${VERBS.join(', ')}`
+      throw ControlError.refuse('unknown-verb', message)
+    }
+    return await this.#dispatch(verb, params)
+  }
+
+  #dispatch<V extends Verb>(verb: V, params: unknown): Promise<unknown> | unknown {
+    return this.#handlers[verb](acceptParams(verb, params))
+  }
+
+  #refusal(request: Request, error: unknown): Refusal {
+    if (error instanceof ControlError && error.remoteCode !== undefined) {
+      return { code: error.remoteCode, message: error.message }
+    }
+    this.#log.error({ err: error, verb: request.verb }, 'control request failed')
+    return { code: 'internal', message: error instanceof Error ? error.message : String(error) }
+  }
+
+  /** Writes a reply; while the client does not take it, nothing more is read. */
+  #send(id: number, answer: { readonly result: unknown } | { readonly error: Refusal }): void {
+    if (this.#socket.destroyed || !this.#socket.writable) return
+    const frame = encodeFrame({ version: CONTROL_VERSION, id, ...shortened(answer) })
+    if (this.#socket.write(frame)) return
+    this.#socket.pause()
+    this.#watch()
+  }
+
+  #watch(): void {
+    const isMidway = this.#decoder.isInsideFrame || this.#socket.writableNeedDrain
+    this.#socket.setTimeout(isMidway ? this.#stalledMs : 0)
+  }
+}
+
+function acceptParams<V extends Verb>(verb: V, params: unknown): Verbs[V]['params'] {
+  try {
+    return checkParams(verb, params)
+  } catch (error) {
+    if (!(error instanceof ControlError)) throw error
+    throw ControlError.refuse('invalid', error.message)
+  }
+}
+
+function shortened(answer: { readonly result: unknown } | { readonly error: Refusal }): object {
+  if ('result' in answer) return answer
+  const { code, message } = answer.error
+  return { error: { code, message: message.slice(0, MESSAGE_LENGTH_MAX) || code } }
+}
