@@ -56,21 +56,29 @@ class Checked implements BlockDevice, Completion {
   readonly #released = (followUp: FollowUp): void => {
     this.#followUps.push(followUp)
   }
-  #isClosed = false
+  #closed: Promise<void> | undefined
 
   constructor(next: BlockDevice) {
-    const { size, blockSize, canFua, canFlush } = next.info
+    const { info } = next
+    const { size, blockSize, isReadOnly } = info
     assert(Number.isSafeInteger(size) && size >= 0, 'checked: size is not a safe integer')
     assert(Number.isInteger(Math.log2(blockSize)), 'checked: block size is not a power of two')
     assert(size % blockSize === 0, 'checked: size is not a multiple of the block size')
     this.#next = next
-    this.info = { ...next.info, canFua: canFua || canFlush }
+    const canWriteZeroes = info.canWriteZeroes && !isReadOnly
+    this.info = {
+      ...info,
+      canFua: info.canFua || info.canFlush,
+      canTrim: info.canTrim && !isReadOnly,
+      canWriteZeroes,
+      canFastZero: info.canFastZero && canWriteZeroes,
+    }
   }
 
   submit(request: Request): void {
     this.#inFlight.enter()
     request.push(this)
-    const error = this.#isClosed ? ESHUTDOWN : this.#check(request)
+    const error = this.#closed !== undefined ? ESHUTDOWN : this.#check(request)
     // A cache request is a hint, and we take none (NBD proto, NBD_CMD_CACHE).
     if (error !== 0 || request.command === NBD_CMD_CACHE) {
       request.complete(error)
@@ -94,10 +102,9 @@ class Checked implements BlockDevice, Completion {
     this.#inFlight.leave()
   }
 
-  async close(): Promise<void> {
-    this.#isClosed = true
-    await this.#inFlight.idle()
-    await this.#next.close()
+  close(): Promise<void> {
+    this.#closed ??= this.#inFlight.idle().then(() => this.#next.close())
+    return this.#closed
   }
 
   /** 0, or the errno that the request deserves. */

@@ -12,7 +12,7 @@ export interface BlockDevice {
    * before `submit` returns. Requests under way at the same time have no order among themselves.
    */
   submit(request: Request): void
-  /** Waits for what is under way, then releases the device and everything below it. */
+  /** Waits for what is under way, then releases the device and everything below it. The first link may be closed twice. */
   close(): Promise<void>
 }
 

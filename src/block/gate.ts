@@ -45,7 +45,7 @@ export class Gate implements BlockDevice, Completion {
   /** Admission is stopped while it is set, before and after the drain. */
   #quiesce: Quiesce | undefined
   #isReadmitting = false
-  #isClosed = false
+  #closed: Promise<void> | undefined
 
   constructor(next: BlockDevice) {
     this.#next = next
@@ -68,7 +68,7 @@ export class Gate implements BlockDevice, Completion {
   }
 
   submit(request: Request): void {
-    if (this.#isClosed) {
+    if (this.#closed !== undefined) {
       request.complete(ESHUTDOWN)
     } else if (this.#quiesce !== undefined || this.#isReadmitting) {
       const hasRoom = this.#parked.push(request)
@@ -89,7 +89,7 @@ export class Gate implements BlockDevice, Completion {
    * QuiesceError if resume or close comes before that.
    */
   quiesce(): Promise<void> {
-    if (this.#isClosed) return Promise.reject(new QuiesceError('closed', this.inFlight))
+    if (this.#closed !== undefined) return Promise.reject(new QuiesceError('closed', this.inFlight))
     if (this.#quiesce === undefined) {
       this.#quiesce = createQuiesce()
       if (this.#inFlight.count === 0) this.#quiesce.resolve()
@@ -122,11 +122,12 @@ export class Gate implements BlockDevice, Completion {
   }
 
   /** Completes what is parked with ESHUTDOWN, waits for what is in flight, then closes what is below. */
-  async close(): Promise<void> {
-    this.#isClosed = true
-    this.#giveUp('closed')
-    await this.#inFlight.idle()
-    await this.#next.close()
+  close(): Promise<void> {
+    if (this.#closed === undefined) {
+      this.#closed = this.#inFlight.idle().then(() => this.#next.close())
+      this.#giveUp('closed')
+    }
+    return this.#closed
   }
 
   #admit(request: Request): void {
@@ -150,7 +151,7 @@ export class Gate implements BlockDevice, Completion {
     while (this.#quiesce === undefined) {
       const request = this.#parked.shift()
       if (request === undefined) break
-      if (this.#isClosed) request.complete(ESHUTDOWN)
+      if (this.#closed !== undefined) request.complete(ESHUTDOWN)
       else this.#admit(request)
     }
     this.#isReadmitting = false

@@ -4,7 +4,8 @@
  * does with a Linux bio.
  *
  * Requests are pooled by whoever starts them (a connection, the copier, a test). The memory belongs to the starter, and
- * is lent to the chain from submit to completion. Nothing here is checked: `checked` is the first link of a chain.
+ * is lent to the chain from submit to completion, and beyond it while `isLent`. Nothing here is checked: `checked` is the
+ * first link of a chain.
  */
 import type { Memory } from '../io/memory.ts'
 import type { Extents } from './extents.ts'
@@ -12,6 +13,11 @@ import type { Extents } from './extents.ts'
 /** Sees a request come back. `request.error` is final for the caller only after the last one has run. */
 export interface Completion {
   completed(request: Request): void
+}
+
+/** Hears that the last borrower has given a request back which was completed before: now it may be used again. */
+export interface Lender {
+  givenBack(request: Request): void
 }
 
 /** Deepest chain of filters that push themselves. */
@@ -33,9 +39,12 @@ export class Request {
   extents: Extents | undefined = undefined
   /** 0, or the positive errno (Linux numbering) that the request failed with. Valid once completed. */
   error = 0
+  /** Set once by a starter that reuses requests or memory; it then looks at `isLent` when a request completes. */
+  lender: Lender | undefined = undefined
 
   readonly #stack: (Completion | undefined)[] = new Array(COMPLETION_DEPTH_MAX).fill(undefined)
   #depth = 0
+  #borrowers = 0
 
   /** Asks to see the completion. The last to push is the first to be called. */
   push(completion: Completion): void {
@@ -58,6 +67,25 @@ export class Request {
   /** True while it is inside a chain. */
   get isUnderWay(): boolean {
     return this.#depth > 0
+  }
+
+  /**
+   * A device borrows the request and its memory beyond the completion which it is about to pass on: the mirror does when the source
+   * has answered and the target is still being sent the payload. At most one loan for each request in flight.
+   */
+  lend(): void {
+    this.#borrowers++
+  }
+
+  /** The borrower is done. */
+  giveBack(): void {
+    this.#borrowers--
+    if (this.#borrowers === 0 && this.#depth === 0) this.lender?.givenBack(this)
+  }
+
+  /** True while it may not be reused although it has completed. */
+  get isLent(): boolean {
+    return this.#borrowers > 0
   }
 
   /** Sets what to do. The starter then pushes itself and submits. */
