@@ -1,0 +1,269 @@
+/**
+ * The only file that declares foreign functions. They come from the process itself: libc, and libuv's view of this thread's event loop.
+ * One convention: a function returns the kernel's result, which is >= 0, or a negative errno, and never throws;
+ * set-up code wraps it in `check`, which does. Pointers are numbers (user space ends below 2^53). Memory handed over
+ * is borrowed for the call; with `fallocateAsync` there is none.
+ */
+import assert from 'node:assert'
+import { getSystemErrorName } from 'node:util'
+import koffi from 'koffi'
+
+const self = koffi.load(null)
+const native = <F>(definition: string): F => self.func(definition) as unknown as F
+type Pointer = number | ArrayBufferView | null
+
+const syscallSetup = native<(n: number, entries: number, params: Pointer) => number>(
+  'long syscall(long number, long entries, void *params)',
+)
+const syscallEnter = native<
+  (
+    n: number,
+    fd: number,
+    submit: number,
+    wait: number,
+    flags: number,
+    arg: number,
+    size: number,
+  ) => number
+>('long syscall(long number, long fd, long submit, long wait, long flags, long arg, long size)')
+const libcMmap = native<
+  (at: number, length: number, prot: number, flags: number, fd: number, offset: number) => number
+>('int64_t mmap(intptr_t at, size_t length, int prot, int flags, int fd, int64_t offset)')
+const libcMunmap = native<(address: number, length: number) => number>(
+  'int munmap(intptr_t address, size_t length)',
+)
+const libcMadvise = native<(address: number, length: number, advice: number) => number>(
+  'int madvise(intptr_t address, size_t length, int advice)',
+)
+const libcClose = native<(fd: number) => number>('int close(int fd)')
+const libcEventfd = native<(value: number, flags: number) => number>(
+  'int eventfd(unsigned int value, int flags)',
+)
+const libcFcntl = native<(fd: number, command: number, argument: number) => number>(
+  'int fcntl(int fd, int command, long argument)',
+)
+const libcIoctl = native<(fd: number, request: number, argument: Pointer) => number>(
+  'int ioctl(int fd, unsigned long request, void *argument)',
+)
+const libcFallocate = native<
+  ((fd: number, mode: number, offset: number, length: number) => number) & {
+    async(
+      fd: number,
+      mode: number,
+      offset: number,
+      length: number,
+      settled: (error: Error | null, result: number) => void,
+    ): void
+  }
+>('int fallocate(int fd, int mode, int64_t offset, int64_t length)')
+const libcSocketpair = native<(d: number, type: number, protocol: number, fds: Pointer) => number>(
+  'int socketpair(int domain, int type, int protocol, void *fds)',
+)
+const libcShutdown = native<(fd: number, how: number) => number>('int shutdown(int fd, int how)')
+const libcSetsockopt = native<
+  (fd: number, level: number, name: number, value: Pointer, length: number) => number
+>('int setsockopt(int fd, int level, int name, void *value, unsigned int length)')
+const libcPoll = native<(fds: Pointer, count: number, timeoutMs: number) => number>(
+  'int poll(void *fds, unsigned long count, int timeoutMs)',
+)
+
+const fromErrno = (result: number): number => (result === -1 ? -koffi.errno() : result)
+
+/** Throws for a negative result, naming the call and the errno; for set-up, not for the data path. */
+export function check(result: number, call: string): number {
+  if (result >= 0) return result
+  const code = getSystemErrorName(result)
+  throw Object.assign(new Error(`${call}: ${code}`), { code, errno: result })
+}
+
+/** Address of the first byte of memory that is not moved while it is referenced: any view of an ArrayBuffer made as such. */
+export function addressOf(view: ArrayBufferView): number {
+  return Number(koffi.address(view))
+}
+
+/** The bytes at `address` as JavaScript sees them; the caller keeps them mapped for as long as the view is used. */
+export function viewOf(address: number, length: number): ArrayBuffer {
+  return koffi.view(BigInt(address), length)
+}
+
+// Memory: mmap(2), madvise(2)
+
+export const MAP_SHARED = 0x1
+export const MAP_PRIVATE = 0x2
+export const MAP_ANONYMOUS = 0x20
+export const MAP_POPULATE = 0x8000
+export const MADV_DONTNEED = 4
+const PROT_READ_WRITE = 3
+
+/** Maps for reading and writing; returns the address. */
+export function mmap(length: number, flags: number, fd: number, offset: number): number {
+  return fromErrno(libcMmap(0, length, PROT_READ_WRITE, flags, fd, offset))
+}
+export function munmap(address: number, length: number): number {
+  return fromErrno(libcMunmap(address, length))
+}
+export function madvise(address: number, length: number, advice: number): number {
+  return fromErrno(libcMadvise(address, length, advice))
+}
+
+// File descriptors
+
+const F_GETFL = 3
+const F_SETFL = 4
+const F_DUPFD_CLOEXEC = 1030
+const O_NONBLOCK = 0o4000
+const EFD_CLOEXEC = 0o2000000
+
+export function close(fd: number): number {
+  return fromErrno(libcClose(fd))
+}
+/** A blocking, close-on-exec counter. */
+export function eventfd(): number {
+  return fromErrno(libcEventfd(0, EFD_CLOEXEC))
+}
+/** A second descriptor of the same open file, so that two owners can close it independently. Status flags stay shared. */
+export function duplicate(fd: number): number {
+  return fromErrno(libcFcntl(fd, F_DUPFD_CLOEXEC, 3))
+}
+/** Sets or clears O_NONBLOCK. */
+export function setNonBlocking(fd: number, isNonBlocking: boolean): number {
+  const flags = fromErrno(libcFcntl(fd, F_GETFL, 0))
+  if (flags < 0) return flags
+  const wanted = isNonBlocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK
+  return wanted === flags ? 0 : fromErrno(libcFcntl(fd, F_SETFL, wanted))
+}
+
+// ioctl(2). The size of the answer is in the name of the function.
+
+export const FIONREAD = 0x541b
+export const BLKROGET = 0x125e
+export const BLKSSZGET = 0x1268
+export const BLKPBSZGET = 0x127b
+export const BLKROTATIONAL = 0x127e
+export const BLKGETSIZE64 = 0x80081272
+
+const answer = new BigUint64Array(1)
+const answer32 = new Uint32Array(answer.buffer)
+const answer16 = new Uint16Array(answer.buffer)
+
+function ioctl(fd: number, request: number): number {
+  answer[0] = 0n
+  return fromErrno(libcIoctl(fd, request, answer))
+}
+/** For BLKROTATIONAL. */
+export function ioctl16(fd: number, request: number): number {
+  const result = ioctl(fd, request)
+  return result < 0 ? result : answer16[0]!
+}
+/** For FIONREAD, BLKROGET, BLKSSZGET and BLKPBSZGET. */
+export function ioctl32(fd: number, request: number): number {
+  const result = ioctl(fd, request)
+  return result < 0 ? result : answer32[0]!
+}
+/** For BLKGETSIZE64. */
+export function ioctl64(fd: number, request: number): number {
+  const result = ioctl(fd, request)
+  return result < 0 ? result : Number(answer[0])
+}
+
+// fallocate(2)
+
+export const FALLOC_FL_KEEP_SIZE = 1
+export const FALLOC_FL_PUNCH_HOLE = 2
+export const FALLOC_FL_ZERO_RANGE = 16
+
+export function fallocate(fd: number, mode: number, offset: number, length: number): number {
+  return fromErrno(libcFallocate(fd, mode, offset, length))
+}
+/** The same on libuv's thread pool. */
+export function fallocateAsync(
+  fd: number,
+  mode: number,
+  offset: number,
+  length: number,
+  settled: (result: number) => void,
+): void {
+  libcFallocate.async(fd, mode, offset, length, (error, result) => {
+    assert(error === null, 'fallocate: the foreign call itself cannot fail')
+    settled(fromErrno(result))
+  })
+}
+
+// Sockets
+
+const AF_UNIX = 1
+const SOCK_STREAM_CLOEXEC = 1 | 0o2000000
+const SHUT_RDWR = 2
+const SOL_SOCKET = 1
+const SO_LINGER = 13
+
+/** Two connected stream sockets; throws. */
+export function socketpair(): [number, number] {
+  const fds = new Int32Array(2)
+  check(fromErrno(libcSocketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, fds)), 'socketpair')
+  return [fds[0]!, fds[1]!]
+}
+/** Ends both directions: whoever waits on the socket stops waiting. What was sent already still leaves. */
+export function shutdown(fd: number): number {
+  return fromErrno(libcShutdown(fd, SHUT_RDWR))
+}
+/** With 0 seconds, close(2) resets the connection instead of ending it in order. */
+export function setLinger(fd: number, seconds: number): number {
+  return fromErrno(libcSetsockopt(fd, SOL_SOCKET, SO_LINGER, new Int32Array([1, seconds]), 8))
+}
+const POLLERR_HUP_RDHUP = 0x8 | 0x10 | 0x2000
+
+/** Whether the peer of a connected socket has ended its side or reset it, also when there is still something to read. */
+export function peerHasClosed(fd: number): boolean {
+  // struct pollfd: int fd, short events, short revents
+  const pollfd = new Int32Array([fd, 0x2000])
+  check(fromErrno(libcPoll(pollfd, 1, 0)), 'poll')
+  return ((pollfd[1]! >>> 16) & POLLERR_HUP_RDHUP) !== 0
+}
+
+// io_uring: the numbers are the same on every architecture.
+
+const SYS_IO_URING_SETUP = 425
+const SYS_IO_URING_ENTER = 426
+
+/** `params` is a struct io_uring_params (120 bytes); returns the ring's fd. */
+export function ioUringSetup(entries: number, params: Uint32Array): number {
+  return fromErrno(syscallSetup(SYS_IO_URING_SETUP, entries, params))
+}
+/** `argument` is the address of a struct io_uring_getevents_arg. Returns how many entries it took. */
+export function ioUringEnter(
+  fd: number,
+  submit: number,
+  wait: number,
+  flags: number,
+  argument: number,
+  argumentSize: number,
+): number {
+  return fromErrno(
+    syscallEnter(SYS_IO_URING_ENTER, fd, submit, wait, flags, argument, argumentSize),
+  )
+}
+
+// The event loop of the calling thread (libuv), for an engine that blocks in place of it.
+
+const getEventLoop = native<(env: unknown, loop: (number | bigint | null)[]) => number>(
+  'int napi_get_uv_event_loop(void *env, _Out_ void **loop)',
+)
+const uvBackendFd = native<(loop: number) => number>('int uv_backend_fd(intptr_t loop)')
+const uvBackendTimeout = native<(loop: number) => number>('int uv_backend_timeout(intptr_t loop)')
+
+/** Handle of this thread's event loop. */
+export function eventLoopOfThread(): number {
+  const loop: (number | bigint | null)[] = [null]
+  const status = getEventLoop(koffi.node.env, loop)
+  assert(status === 0 && loop[0], 'this thread has no event loop')
+  return Number(loop[0])
+}
+/** The epoll fd on which the loop waits: readable as soon as the loop has something to do. */
+export function eventLoopFd(loop: number): number {
+  return uvBackendFd(loop)
+}
+/** How long the loop itself would wait (ms, from the start of its iteration): 0 if it has work now, -1 for ever. */
+export function eventLoopTimeout(loop: number): number {
+  return uvBackendTimeout(loop)
+}
