@@ -17,10 +17,13 @@ export {
 } from './handshake-session.ts'
 export * from './limits.ts'
 export type { BlockSize, MetaContext } from './options.ts'
+export { ReplyParser, type ReplyParserOptions } from './reply-parser.ts'
+export type { Reply, ReplyExtent, ReplyRequest } from './reply-progress.ts'
 export {
   ServerHandshake,
   type ServerHandshakeOptions,
   type ServerTlsPolicy,
 } from './server-handshake.ts'
 export type { ExportInfo, Exports, ServerHandshakeResult } from './server-options.ts'
+export { formatNbdUri, type NbdUri, parseNbdUri } from './uri.ts'
 export * from './wire.ts'
