@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { it } from 'vitest'
 import { expectBytes, expectZeroes } from '../../support/bytes.ts'
 import { Random } from '../../support/random.ts'
 import type { Subject } from '../conformance.ts'
