@@ -68,6 +68,8 @@ export class EventLoop {
   }
 
   readonly #iterated = (): void => {
+    // Until this phase ends libuv takes the immediate that runs now for one still to come. Clearing another makes Node count.
+    clearImmediate(setImmediate(this.#turn))
     this.#isWanted = false
     this.#turns = 0
     this.#iterationStart = performance.now()

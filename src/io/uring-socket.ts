@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert'
 import { constants } from 'node:os'
+import type { Dispatcher } from './dispatcher.ts'
 import type { EngineSocket, Gather, Operation } from './engine.ts'
 import type { Flight } from './flight.ts'
 import { IovecGather } from './gather.ts'
@@ -13,31 +14,32 @@ import { check, close, setNonBlocking, shutdown } from './libc.ts'
 import type { Memory } from './memory.ts'
 import { IORING_OP } from './ring.ts'
 import { AGAIN, recvOutcome } from './transfer.ts'
-import type { UringEngine } from './uring.ts'
 
 const MSG_WAITALL = 0x100
 const MSG_NOSIGNAL = 0x4000
 const { ECANCELED } = constants.errno
 
 export class UringSocket implements EngineSocket {
-  readonly #engine: UringEngine
+  readonly #dispatcher: Dispatcher
   readonly #fd: number
+  readonly #forget: () => void
   #recv: Flight | undefined
   #send: Flight | undefined
   #gather: IovecGather | undefined
   #closing: Promise<void> | undefined
   #drained: (() => void) | undefined
 
-  constructor(engine: UringEngine, fd: number) {
+  constructor(dispatcher: Dispatcher, fd: number, forget: () => void) {
     check(setNonBlocking(fd, false), 'fcntl')
-    this.#engine = engine
+    this.#dispatcher = dispatcher
+    this.#forget = forget
     this.#fd = fd
   }
 
   recv(memory: Memory, at: number, length: number, all: boolean, operation: Operation): void {
     assert(!this.#recv, 'socket: a receive is under way')
     assert(at >= 0 && length > 0 && at + length <= memory.bytes.length, 'recv: outside its memory')
-    const flight = this.#engine.claim(operation)
+    const flight = this.#dispatcher.claim(operation)
     flight.opcode = IORING_OP.RECV
     flight.fd = this.#fd
     flight.address = memory.address + at
@@ -45,8 +47,8 @@ export class UringSocket implements EngineSocket {
     flight.flags = all ? MSG_WAITALL : 0
     flight.socket = this
     this.#recv = flight
-    if (this.#closing) this.#engine.settleSoon(flight, -ECANCELED)
-    else this.#engine.submit(flight)
+    if (this.#closing) this.#dispatcher.settleSoon(flight, -ECANCELED)
+    else this.#dispatcher.submit(flight)
   }
 
   send(gather: Gather, operation: Operation): void {
@@ -54,7 +56,7 @@ export class UringSocket implements EngineSocket {
     assert(gather instanceof IovecGather && gather.length > 0, 'send: a gather with bytes in it')
     gather.start()
     this.#gather = gather
-    const flight = this.#engine.claim(operation)
+    const flight = this.#dispatcher.claim(operation)
     flight.opcode = IORING_OP.SENDMSG
     flight.fd = this.#fd
     flight.address = gather.address
@@ -62,8 +64,8 @@ export class UringSocket implements EngineSocket {
     flight.flags = MSG_WAITALL | MSG_NOSIGNAL
     flight.socket = this
     this.#send = flight
-    if (this.#closing) this.#engine.settleSoon(flight, -ECANCELED)
-    else this.#engine.submit(flight)
+    if (this.#closing) this.#dispatcher.settleSoon(flight, -ECANCELED)
+    else this.#dispatcher.submit(flight)
   }
 
   /** The kernel answered `result` to a flight of this socket: AGAIN, or what to settle with. */
@@ -106,7 +108,7 @@ export class UringSocket implements EngineSocket {
       this.#drained = resolve
       await promise
     }
-    this.#engine.forget(this)
+    this.#forget()
     check(close(this.#fd), 'close')
   }
 }
