@@ -130,7 +130,9 @@ export class ServerOptions {
       case NBD_OPT_GO:
         return this.#go(decodeInfoRequest(data))
       case NBD_OPT_INFO:
-        if (this.#info(option, decodeInfoRequest(data))) this.#reply(option, NBD_REP_ACK)
+        if (this.#info(option, decodeInfoRequest(data)) !== undefined) {
+          this.#reply(option, NBD_REP_ACK)
+        }
         return 'go-on'
       case NBD_OPT_LIST:
         new PayloadReader(data, 'list request').end()
