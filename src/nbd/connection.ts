@@ -51,8 +51,6 @@ export interface ConnectionOwner {
   readonly pool: ServerRequestPool
   /** There was no request or slot for this connection: call `unblock` when there may be. */
   blocked(connection: Connection): void
-  /** A request came back to the pool. */
-  released(): void
   /** Counts a request that completed. */
   count(request: ServerRequest): void
   /** Everything is finished and the socket is closed. */
@@ -138,7 +136,6 @@ export class Connection implements Operation, RepliesOwner {
 
   sent(request: ServerRequest): void {
     this.#owner.pool.release(request)
-    this.#owner.released()
     if (this.#reason !== undefined) this.#closeWhenDone()
   }
 

@@ -5,6 +5,7 @@
  */
 import * as net from 'node:net'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import type { HandshakeState } from 'nbd-client-ts'
 import { check, duplicate, socketpair } from '../io/libc.ts'
 
@@ -16,7 +17,6 @@ export interface Handshake {
   readonly state: HandshakeState
   feed(bytes: Uint8Array): void
   takeOutput(): Uint8Array
-  takeLeftover(): Uint8Array
 }
 
 const IS_UNDER_WAY: ReadonlySet<HandshakeState> = new Set(['greeting', 'client-flags', 'haggling'])
@@ -63,18 +63,20 @@ export interface TakenOver {
 }
 
 /**
- * Takes the file descriptor out of `socket`, whose handshake ran over `stream`: the socket itself, or TLS on top of it.
- * Call it only while the peer waits for us.
+ * Takes the file descriptor out of a stream whose handshake is over: the socket's own, or with TLS one end of a socket pair. Call it
+ * only while the peer waits for us. `received` is what the handshake did not consume.
  */
-export function takeOver(socket: net.Socket, stream: Duplex, handshake: Handshake): TakenOver {
+export function takeOver(stream: Duplex, received: Uint8Array): TakenOver {
   const early = (stream.read() as Uint8Array | null) ?? new Uint8Array()
-  const leftover = Buffer.concat([handshake.takeLeftover(), early])
+  const leftover = Buffer.concat([received, early])
   if (leftover.length > EARLY_BYTES_MAX) throw new Error('the peer did not wait for the handshake')
-  if (stream !== socket) return { fd: pump(stream), leftover }
-  const { _handle: handle } = socket as unknown as { _handle: { fd: number } | null }
+  if (!(stream instanceof net.Socket) || stream instanceof TLSSocket) {
+    return { fd: pump(stream), leftover }
+  }
+  const { _handle: handle } = stream as unknown as { _handle: { fd: number } | null }
   if (handle === null) throw new Error('the peer closed the connection during the handshake')
   const fd = check(duplicate(handle.fd), 'dup')
-  socket.destroy()
+  stream.destroy()
   return { fd, leftover }
 }
 

@@ -54,7 +54,7 @@ export async function negotiate(
     }
     const result = handshake.result!
     const acknowledgement = handshake.takeAcknowledgement()
-    return { ...takeOver(socket, stream, handshake), result, acknowledgement }
+    return { ...takeOver(stream, handshake.takeLeftover()), result, acknowledgement }
   } catch (error) {
     socket.destroySoon()
     throw error

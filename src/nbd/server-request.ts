@@ -1,11 +1,10 @@
 /**
  * A request of a client, from its header's arrival until its reply has left, and the pool that bounds how many there are. It owns
- * 32 bytes for a reply header; a payload lives in an arena slot that it holds for the same time. The slot
- * goes back when the reply has left and nobody below still borrows the payload.
+ * 32 bytes for a reply header; a payload lives in an arena slot that it holds for the same time. Both go back when the
+ * reply has left and nobody below still borrows the payload.
  */
 
-import type { Completion } from '../block/request.ts'
-import { Request } from '../block/request.ts'
+import { type Completion, type Lender, Request } from '../block/request.ts'
 import type { Arena, Slot } from '../io/arena.ts'
 import type { Memory } from '../io/memory.ts'
 import { mapAnonymous } from '../io/mmap.ts'
@@ -23,6 +22,8 @@ export class ServerRequest extends Request implements Completion {
   cookieHigh = 0
   cookieLow = 0
   slot: Slot | undefined = undefined
+  /** Its reply has left; it waits for a borrower. */
+  isAnswered = false
 
   constructor(headers: Memory, headerView: DataView, index: number) {
     super()
@@ -36,16 +37,21 @@ export class ServerRequest extends Request implements Completion {
   }
 }
 
-export class ServerRequestPool {
-  readonly arena: Arena
+export class ServerRequestPool implements Lender {
+  readonly #arena: Arena
+  readonly #released: () => void
   readonly #free: ServerRequest[] = []
 
-  constructor(count: number, arena: Arena) {
-    this.arena = arena
+  /** `released` runs whenever a request has come back. */
+  constructor(count: number, arena: Arena, released: () => void) {
+    this.#arena = arena
+    this.#released = released
     const headers = mapAnonymous(count * REPLY_HEADER_SIZE)
     const view = new DataView(headers.bytes.buffer, headers.bytes.byteOffset)
     for (let index = count - 1; index >= 0; index--) {
-      this.#free.push(new ServerRequest(headers, view, index))
+      const request = new ServerRequest(headers, view, index)
+      request.lender = this
+      this.#free.push(request)
     }
   }
 
@@ -56,7 +62,7 @@ export class ServerRequestPool {
     const request = this.#free.at(-1)
     if (request === undefined) return undefined
     if (payloadLength > 0) {
-      const slot = this.arena.acquire(payloadLength)
+      const slot = this.#arena.acquire(payloadLength)
       if (slot === undefined) return undefined
       request.slot = slot
     }
@@ -65,11 +71,23 @@ export class ServerRequestPool {
     return request
   }
 
+  /** Takes a request back whose reply has left, or never will; at once, or when its borrower is done. */
   release(request: ServerRequest): void {
-    if (request.slot !== undefined) this.arena.release(request.slot)
+    if (request.isLent) {
+      request.isAnswered = true
+      return
+    }
+    if (request.slot !== undefined) this.#arena.release(request.slot)
     request.slot = undefined
     request.memory = undefined
     request.connection = undefined
+    request.isAnswered = false
     this.#free.push(request)
+    this.#released()
+  }
+
+  givenBack(request: Request): void {
+    const returned = request as ServerRequest
+    if (returned.isAnswered) this.release(returned)
   }
 }

@@ -56,7 +56,9 @@ export class Transmission implements ConnectionOwner {
     this.#engine = engine
     this.#device = device
     this.#counters = counters
-    this.pool = new ServerRequestPool(REQUESTS_MAX, arena)
+    this.pool = new ServerRequestPool(REQUESTS_MAX, arena, () => {
+      this.#blocked.shift()?.unblock()
+    })
   }
 
   /** Takes a client over from the handshake. */
@@ -74,7 +76,7 @@ export class Transmission implements ConnectionOwner {
 
   /**
    * Finishes what is under way, takes nothing new and closes every connection; those that are not done after
-   * `deadlineMs` lose their answers. The device is left open.
+   * `deadlineMs` lose their answers, at once if it is 0. The device is left open.
    */
   async stop(deadlineMs: number): Promise<void> {
     this.#isStopping = true
@@ -82,21 +84,23 @@ export class Transmission implements ConnectionOwner {
     const stopped = new Promise<void>(resolve => {
       this.#stopped = resolve
     })
-    const timer = this.#engine.createTimer(() => {
-      for (const connection of this.#clients.keys()) connection.abort('the server stopped')
-    })
-    timer.arm(deadlineMs)
-    for (const connection of [...this.#clients.keys()]) connection.finish('the server stopped')
+    const reason = 'the server stopped'
+    const abort = () => {
+      for (const connection of this.#clients.keys()) connection.abort(reason)
+    }
+    const timer = this.#engine.createTimer(abort)
+    if (deadlineMs === 0) {
+      abort()
+    } else {
+      timer.arm(deadlineMs)
+      for (const connection of this.#clients.keys()) connection.finish(reason)
+    }
     await stopped
     timer.disarm()
   }
 
   blocked(connection: Connection): void {
     this.#blocked.push(connection)
-  }
-
-  released(): void {
-    this.#blocked.shift()?.unblock()
   }
 
   count(request: ServerRequest): void {

@@ -1,8 +1,7 @@
 /**
  * Calls between the two threads over a MessagePort: each side offers functions by name and calls the other's. Errors cross as
- * name, message and code. `wake` gets the other thread out of a system call it may be blocked in.
+ * name, message and code.
  */
-import type { MessagePort } from 'node:worker_threads'
 
 /** Functions one side offers: one structured-cloneable argument, one such result. */
 // biome-ignore lint/suspicious/noExplicitAny: a constraint, which the callers' own types fill in
@@ -32,22 +31,21 @@ interface Pending {
   readonly reject: (error: Error) => void
 }
 
-type Port = Pick<MessagePort, 'postMessage'> & {
+interface Port {
+  postMessage(message: Message): void
   on(event: 'message', listener: (message: Message) => void): unknown
 }
 
 export class ThreadLink<Offered extends Calls, Remote extends Calls> {
   readonly #port: Port
   readonly #offered: Offered
-  readonly #wake: () => void
   readonly #pending = new Map<number, Pending>()
   #nextId = 1
   #ended: Error | undefined
 
-  constructor(port: Port, offered: Offered, wake: () => void) {
+  constructor(port: Port, offered: Offered) {
     this.#port = port
     this.#offered = offered
-    this.#wake = wake
     port.on('message', message => this.#receive(message))
   }
 
@@ -61,7 +59,7 @@ export class ThreadLink<Offered extends Calls, Remote extends Calls> {
     const result = new Promise<unknown>((resolve, reject) => {
       this.#pending.set(id, { resolve, reject })
     })
-    this.#post({ kind: 'call', id, name, argument })
+    this.#port.postMessage({ kind: 'call', id, name, argument })
     return result as Promise<Awaited<ReturnType<Remote[Name]>>>
   }
 
@@ -70,11 +68,6 @@ export class ThreadLink<Offered extends Calls, Remote extends Calls> {
     this.#ended ??= reason
     for (const { reject } of this.#pending.values()) reject(reason)
     this.#pending.clear()
-  }
-
-  #post(message: Message): void {
-    this.#port.postMessage(message)
-    this.#wake()
   }
 
   #receive(message: Message): void {
@@ -92,10 +85,10 @@ export class ThreadLink<Offered extends Calls, Remote extends Calls> {
   async #answer(id: number, name: string, argument: unknown): Promise<void> {
     try {
       const value = await this.#offered[name]!(argument)
-      this.#post({ kind: 'result', id, value })
+      this.#port.postMessage({ kind: 'result', id, value })
     } catch (error) {
       const { name, message, code } = error as Error & { code?: string }
-      this.#post({ kind: 'error', id, name, message, code: code && String(code) })
+      this.#port.postMessage({ kind: 'error', id, name, message, code: code && String(code) })
     }
   }
 }
