@@ -126,7 +126,10 @@ class Driver {
     this.#wake?.()
   }
   readonly #onClose = (): void => {
-    this.#failure ??= new ConnectionError('connection closed during the handshake', 'closed')
+    this.#failure ??=
+      this.#stage === 'tls'
+        ? new ConnectionError('server closed the connection in the TLS handshake', 'tls')
+        : new ConnectionError('server closed the connection in the handshake', 'closed')
     this.#wake?.()
   }
   #stage: 'connect' | 'tls' | 'closed' = 'connect'
