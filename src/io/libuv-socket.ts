@@ -93,10 +93,11 @@ export class LibuvSocket implements EngineSocket {
   readonly #sent = (error: Error | null | undefined): void => {
     const operation = this.#send!
     this.#send = undefined
-    if (this.#isClosing && error) operation.settle(-ECANCELED)
-    else if (error)
-      operation.settle(this.#end !== undefined && this.#end < 0 ? this.#end : errnoOf(error))
-    else operation.settle(this.#sendLength)
+    // Node reports the writes that a destroyed stream cut off as if they had succeeded.
+    if (!error && !this.#socket.destroyed) operation.settle(this.#sendLength)
+    else if (this.#isClosing) operation.settle(-ECANCELED)
+    else if (this.#end !== undefined && this.#end < 0) operation.settle(this.#end)
+    else operation.settle(error ? errnoOf(error) : -EPIPE)
   }
 
   /** Moves what has arrived into the receive under way, and settles it when it is complete. */
