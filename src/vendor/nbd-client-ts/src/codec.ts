@@ -8,6 +8,7 @@ export {
 } from './client-handshake.ts'
 export type { ClientHandshakeResult, ListedExport } from './client-options.ts'
 export * from './constants.ts'
+export { Coverage } from './coverage.ts'
 export * from './errors.ts'
 export {
   HANDSHAKE_STATES,

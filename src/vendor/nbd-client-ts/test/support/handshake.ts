@@ -87,7 +87,9 @@ export function serverHandshake(options: Partial<ServerHandshakeOptions> = {}): 
 }
 
 /** Bytes from parts: text as ASCII, [width, value] as a big-endian number, bytes as they are. */
-export function wire(...parts: (string | Uint8Array | readonly [8 | 16 | 32 | 64, number])[]) {
+export function wire(
+  ...parts: (string | Uint8Array | readonly [8 | 16 | 32 | 64, number])[]
+): Uint8Array {
   const bytes: number[] = []
   for (const part of parts) {
     if (typeof part === 'string') bytes.push(...new TextEncoder().encode(part))
