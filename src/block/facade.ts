@@ -58,24 +58,20 @@ export class Facade implements AsyncDisposable {
   /** The bytes from `offset` on, as a copy of the caller's own. */
   async read(offset: number, length: number): Promise<Uint8Array> {
     const memory = this.#source.acquire(length)
-    try {
-      await this.#run('read', { command: NBD_CMD_READ, offset, length, memory })
-      return memory.bytes.slice(0, length)
-    } finally {
-      this.#source.release(memory)
+    let bytes: Uint8Array | undefined
+    const take = (): void => {
+      bytes = memory.bytes.slice(0, length)
     }
+    await this.#run('read', { command: NBD_CMD_READ, offset, length, memory }, take)
+    return bytes!
   }
 
   async write(offset: number, bytes: Uint8Array, { fua = false }: Durable = {}): Promise<void> {
     const { length } = bytes
     const memory = this.#source.acquire(length)
-    try {
-      memory.bytes.set(bytes)
-      const flags = fua ? NBD_CMD_FLAG_FUA : 0
-      await this.#run('write', { command: NBD_CMD_WRITE, flags, offset, length, memory })
-    } finally {
-      this.#source.release(memory)
-    }
+    memory.bytes.set(bytes)
+    const flags = fua ? NBD_CMD_FLAG_FUA : 0
+    await this.#run('write', { command: NBD_CMD_WRITE, flags, offset, length, memory })
   }
 
   async flush(): Promise<void> {
@@ -119,15 +115,25 @@ export class Facade implements AsyncDisposable {
     await this.close()
   }
 
-  #run(operation: string, fields: Partial<Request>): Promise<void> {
+  /** Releases the memory when nobody has it any more, which may be after the completion. */
+  #run(operation: string, fields: Partial<Request>, succeeded = (): void => {}): Promise<void> {
     return new Promise((resolve, reject) => {
       const request = Object.assign(new Request(), fields)
+      const release = (): void => {
+        if (request.memory !== undefined) this.#source.release(request.memory)
+      }
       const completion: Completion = {
         completed: ({ error, offset, length }) => {
-          if (error === 0) resolve()
-          else reject(new BlockError(error, operation, offset, length))
+          if (error === 0) {
+            succeeded()
+            resolve()
+          } else {
+            reject(new BlockError(error, operation, offset, length))
+          }
+          if (!request.isLent) release()
         },
       }
+      request.lender = { givenBack: release }
       request.push(completion)
       this.#device.submit(request)
     })
