@@ -125,16 +125,16 @@ export function openBitmapFile(
   if (found.disk !== expected.disk) throw isAbout('disk', found.disk, expected.disk)
   if (found.size !== expected.size) throw isAbout('size', found.size, expected.size)
   if (found.target !== expected.target) throw isAbout('target', found.target, expected.target)
-  return recoverTracking(partsOf(file, found))
+  const parts = partsOf(file, found)
+  recover(parts)
+  return new Tracking(parts)
 }
 
-/** Makes dirty what the claims and the log stand for, then empties them. */
-export function recoverTracking(parts: TrackingParts): Tracking {
-  const { bitmap } = parts
+/** Makes dirty what the claims and the log of a former process stand for, then empties them. */
+export function recover({ bitmap, claims, log }: TrackingParts): void {
   const setRun = (first: number, end: number) => bitmap.set(first, Math.min(end, bitmap.chunks))
-  parts.claims.drain(setRun)
-  parts.log.drain(setRun)
-  return new Tracking(parts)
+  claims.drain(setRun)
+  log.drain(setRun)
 }
 
 function partsOf(file: Uint8Array, { size, granularity }: BitmapIdentity): TrackingParts {

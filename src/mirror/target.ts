@@ -7,6 +7,7 @@
  */
 import { NBD_CMD_FLUSH } from 'nbd-client-ts'
 import type { BlockDevice, DeviceInfo } from '../block/device.ts'
+import { ESHUTDOWN } from '../block/errno.ts'
 import { type Completion, Request } from '../block/request.ts'
 import type { Tracking } from './tracking.ts'
 
@@ -21,6 +22,8 @@ export class Target implements Completion {
   readonly tracking: Tracking
   /** Whether zeroing is fast there; taken back when it has refused FAST_ZERO. */
   canFastZero: boolean
+  /** Set when its connection is gone or given up: nothing more is to be submitted. */
+  isLost = false
   readonly #request = new Request()
   #waiting: FlushWaiter[] = []
   #served: FlushWaiter[] = []
@@ -62,7 +65,8 @@ export class Target implements Completion {
     this.#snapshot = this.tracking.log.snapshot()
     this.#request.set(NBD_CMD_FLUSH, 0, 0, 0)
     this.#request.push(this)
-    if (this.info.canFlush) this.device.submit(this.#request)
+    if (this.isLost) this.#request.complete(ESHUTDOWN)
+    else if (this.info.canFlush) this.device.submit(this.#request)
     else this.#request.complete(0)
   }
 }

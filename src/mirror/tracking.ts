@@ -106,7 +106,7 @@ export class Tracking {
     write.isBlocking = false
     write.isTainted = true
     write.transientCount = 0
-    this.#taint(write.firstChunk, write.endChunk)
+    this.taint(write.firstChunk, write.endChunk)
     this.#writes.push(write)
     this.#backgroundCount++
     this.#dirtiedCount += this.bitmap.set(write.firstChunk, write.endChunk)
@@ -153,14 +153,23 @@ export class Tracking {
    * It is cut short in front of a guest write in flight. Returns the end of what was taken.
    */
   takeRun(slot: number, first: number, limit: number): number {
-    let end = limit
-    for (const write of this.#writes) {
-      if (write.touches(first, end)) end = Math.max(first, write.firstChunk)
-    }
+    const end = this.quietEnd(first, limit)
     if (end === first) return first
     this.claims.record(slot, first, end)
     this.bitmap.clear(first, end)
     this.#claimedCount += end - first
+    return end
+  }
+
+  /**
+   * The end of the chunks from `first` on that no guest write in flight touches. A bit cleared under a background write would be missing if
+   * the process were killed before that write settles.
+   */
+  quietEnd(first: number, limit: number): number {
+    let end = limit
+    for (const write of this.#writes) {
+      if (write.touches(first, end)) end = Math.max(first, write.firstChunk)
+    }
     return end
   }
 
@@ -178,11 +187,12 @@ export class Tracking {
 
   /** The chunks differ or may differ, whatever is in flight. */
   markDirty(first: number, end: number): void {
-    this.#taint(first, end)
+    this.taint(first, end)
     this.bitmap.set(first, end)
   }
 
-  #taint(first: number, end: number): void {
+  /** Writes in flight on these chunks will leave them dirty. */
+  taint(first: number, end: number): void {
     for (let i = 0; i < this.#writes.length; i++) {
       const write = this.#writes[i]!
       if (!write.isTainted && write.touches(first, end)) this.#taintOne(write)
