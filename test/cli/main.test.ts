@@ -8,22 +8,21 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 const main = new URL('../../dist/cli/main.js', import.meta.url).pathname
 const isBuilt = existsSync(main)
 let folder: string
-let child: ChildProcess | undefined
+const children: ChildProcess[] = []
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'cli-'))
 })
 
 afterEach(() => {
-  child?.kill('SIGKILL')
-  child = undefined
+  for (const child of children.splice(0)) child.kill('SIGKILL')
   rmSync(folder, { recursive: true })
 })
 
 /** A running command; `next` waits for its first output, `end` for its exit. */
 function blkferry(...words: string[]) {
   const started = spawn(process.execPath, [main, ...words], { stdio: ['ignore', 'pipe', 'pipe'] })
-  child = started
+  children.push(started)
   const caught = { stdout: '', stderr: '' }
   started.stderr.on('data', chunk => {
     caught.stderr += chunk
