@@ -34,11 +34,11 @@ const PROXY_IN_CLI = /^src\/cli\/(serve|start-failure)\.ts$/
 
 /** A word, and the files it may stand in. Looked for in code only: not in comments, not in text. */
 const BANNED: readonly (readonly [name: string, word: RegExp, where: RegExp])[] = [
-  ['console', /\bconsole\b/, /^src\/(cli|bench)\//],
+  ['console', /\bconsole\b/, /^src\/(cli|demo|bench)\//],
   ['any', /[:<,|&(=]\s*any\b|\bas\s+any\b|\bany\[\]/, /^$/],
   ['enum', /^\s*(export\s+)?(declare\s+)?(const\s+)?enum\s/m, /^$/],
   ['export default', /\bexport\s+default\b/, /^[^/]+\.config\.ts$/],
-  ['process.exit', /\bprocess\.exit\b/, /^src\/cli\/main\.ts$|^(src\/bench|test)\//],
+  ['process.exit', /\bprocess\.exit\b/, /^src\/(cli|demo)\/main\.ts$|^(src\/bench|test)\//],
   ['Date.now', /\bDate\.now\b/, /^$/],
   ['Math.random', /\bMath\.random\b/, /^$/],
   ['koffi', /\bkoffi\b[\s\S]*\.func\b/, /^src\/io\/libc\.ts$/],
