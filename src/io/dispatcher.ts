@@ -94,7 +94,7 @@ export class Dispatcher {
 
   /** Prepares what there is room for; `enter` hands it over. */
   submitAll(): void {
-    if (!this.#isPolling) {
+    if (!this.#isPolling && this.#hasRoom()) {
       this.#isPolling = true
       this.#ring.prepare(IORING_OP.POLL_ADD, this.#polledFd, 0, 0, 0, POLLIN, TAG_EVENT_LOOP)
     }

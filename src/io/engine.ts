@@ -54,7 +54,7 @@ export interface Engine extends Clock {
   createGather(entriesMax: number): Gather
 
   /**
-   * Runs `task.run` once, at the end of the turn under way: after everything that settled in it and before anything started in it is
+   * Runs `task.run` once, at the end of the turn under way (of the next, outside a turn): after everything that settled in it and before anything started in it is
    * submitted. Whoever batches (replies, requests to a target) schedules itself on the first of a turn.
    */
   atTurnEnd(task: Task): void
@@ -70,7 +70,7 @@ export interface EngineSocket {
    * length, or short at the end of the stream. One receive may be under way at a time.
    */
   recv(memory: Memory, at: number, length: number, all: boolean, operation: Operation): void
-  /** Sends the whole gather. One send may be under way at a time. */
+  /** Sends the whole gather, which is spent then: clear it before it is filled again. One send may be under way at a time. */
   send(gather: Gather, operation: Operation): void
   /** Settles what is under way with -ECANCELED (or its result), then closes the fd. Safe to call twice. */
   close(): Promise<void>

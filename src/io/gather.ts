@@ -35,7 +35,7 @@ export class IovecGather implements Gather {
       `gather: 1 to ${GATHER_ENTRIES_MAX} entries`,
     )
     this.entriesMax = entriesMax
-    this.#words = new Uint32Array(MSGHDR_WORDS + entriesMax * IOVEC_WORDS)
+    this.#words = new Uint32Array(new ArrayBuffer((MSGHDR_WORDS + entriesMax * IOVEC_WORDS) * 4))
     this.#memories = new Array<Memory | undefined>(entriesMax).fill(undefined)
     this.#offsets = new Uint32Array(entriesMax)
     this.address = addressOf(this.#words)

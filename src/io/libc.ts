@@ -76,7 +76,7 @@ export function check(result: number, call: string): number {
   throw Object.assign(new Error(`${call}: ${code}`), { code, errno: result })
 }
 
-/** Address of the first byte of memory that is not moved while it is referenced: any view of an ArrayBuffer made as such. */
+/** Address of a view's first byte. The view must be over an explicit ArrayBuffer: small typed arrays may live on the moving heap. */
 export function addressOf(view: ArrayBufferView): number {
   return Number(koffi.address(view))
 }

@@ -94,7 +94,7 @@ export class Ring {
   readonly #cqMask: number
   readonly #cqesAt: number
   /** struct io_uring_getevents_arg, followed by the struct __kernel_timespec that it points to. */
-  readonly #argument = new Uint32Array(10)
+  readonly #argument = new Uint32Array(new ArrayBuffer(40))
   readonly #argumentAddress: number
   #sqTail: number
   #cqHead: number

@@ -47,6 +47,7 @@ export class UringEngine implements Engine, DispatcherOwner {
   #isInTurn = false
   #now = 0
   #closing: Promise<void> | undefined
+  #isClosed = false
   #idle: (() => void) | undefined
 
   /** Throws a sentence saying why there is no io_uring. */
@@ -142,13 +143,14 @@ export class UringEngine implements Engine, DispatcherOwner {
         this.#idle = resolve
       })
     }
+    this.#isClosed = true
     this.#loop.close()
     this.#dispatcher.close()
   }
 
   /** For the dispatcher: turns are needed. */
   wake(): void {
-    if (this.#isRunning) return
+    if (this.#isRunning || this.#isClosed) return
     this.#isRunning = true
     this.#loop.start()
   }
