@@ -106,7 +106,7 @@ export class VerifyingWriter {
 
   /** Stops using the connection. Its unanswered writes count as open: done or not, nobody knows. */
   detach(): void {
-    clearInterval(this.#timer)
+    this.#stopClock()
     this.#client = undefined
     this.#underWay = new Set()
     this.#repeat = [...this.#open.keys()]
@@ -114,7 +114,7 @@ export class VerifyingWriter {
 
   /** Sends nothing more, and settles when all that was sent is answered or the connection is gone. */
   async stop(): Promise<void> {
-    clearInterval(this.#timer)
+    this.#stopClock()
     const client = this.#client
     while (client !== undefined && this.#repeat.length > 0 && this.#client === client) {
       this.#fill(this.#repeat.length)
@@ -143,6 +143,11 @@ export class VerifyingWriter {
     }
     await Promise.all(Array.from({ length: VERIFY_DEPTH }, reader))
     return { checked: written.length, lost }
+  }
+
+  #stopClock(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
   }
 
   #tick(): void {
@@ -197,7 +202,6 @@ export class VerifyingWriter {
     this.#acknowledgedAt = now
     this.#acknowledged[index] = sequence
     this.#open.delete(index)
-    if (this.#options.rate === 0) this.#fill(1)
   }
 
   #flush(client: NbdClient): void {
@@ -214,6 +218,9 @@ export class VerifyingWriter {
   #track(promise: Promise<void>): void {
     const underWay = this.#underWay
     underWay.add(promise)
-    void promise.finally(() => underWay.delete(promise))
+    void promise.finally(() => {
+      underWay.delete(promise)
+      if (this.#options.rate === 0 && this.#timer !== undefined) this.#fill(1)
+    })
   }
 }
