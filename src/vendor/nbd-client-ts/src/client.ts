@@ -16,11 +16,7 @@ import {
   NBD_CMD_TRIM,
   NBD_CMD_WRITE,
   NBD_CMD_WRITE_ZEROES,
-  NBD_EINVAL,
-  NBD_ENOSPC,
   NBD_ENOTSUP,
-  NBD_EPERM,
-  NBD_FLAG_READ_ONLY,
   NBD_FLAG_SEND_CACHE,
   NBD_FLAG_SEND_FAST_ZERO,
   NBD_FLAG_SEND_FLUSH,
@@ -33,6 +29,7 @@ import {
 } from './constants.ts'
 import { NbdError } from './errors.ts'
 import { EFFECT_LENGTH_MAX, EXTENTS_PER_REPLY_MAX, PAYLOAD_MAX } from './limits.ts'
+import { checkRange } from './request-rules.ts'
 import { exportInfo, listExports, openSession, type SessionOptions } from './session.ts'
 
 export interface NbdClientOptions extends SessionOptions, ChannelOptions {}
@@ -118,7 +115,7 @@ export class NbdClient implements AsyncDisposable {
 
   /** Reads a range into a new Buffer. */
   async read(offset: number, length: number): Promise<Buffer> {
-    this.#check(NBD_CMD_READ, offset, length)
+    checkRange(this.#info, NBD_CMD_READ, offset, length)
     const buffer = Buffer.allocUnsafe(length)
     await this.readInto(offset, buffer)
     return buffer
@@ -126,7 +123,7 @@ export class NbdClient implements AsyncDisposable {
 
   /** Fills `destination`, whose contents mean nothing until, and unless, the promise resolves. */
   async readInto(offset: number, destination: Uint8Array): Promise<void> {
-    this.#check(NBD_CMD_READ, offset, destination.length)
+    checkRange(this.#info, NBD_CMD_READ, offset, destination.length)
     await this.#split(offset, destination.length, this.#payloadMax(), (at, length) => {
       const from = at - offset
       const part = destination.subarray(from, from + length)
@@ -137,7 +134,7 @@ export class NbdClient implements AsyncDisposable {
 
   /** Writes `source`, which must not change until the promise settles. */
   async write(offset: number, source: Uint8Array, options: WriteOptions = {}): Promise<void> {
-    this.#check(NBD_CMD_WRITE, offset, source.length)
+    checkRange(this.#info, NBD_CMD_WRITE, offset, source.length)
     const flags = this.#fuaFlag(options)
     await this.#split(offset, source.length, this.#payloadMax(), (at, length) => {
       const from = at - offset
@@ -187,7 +184,7 @@ export class NbdClient implements AsyncDisposable {
    * server does not have the context base:allocation.
    */
   async blockStatus(offset: number, length: number): Promise<BlockStatusExtent[]> {
-    this.#check(NBD_CMD_BLOCK_STATUS, offset, length)
+    checkRange(this.#info, NBD_CMD_BLOCK_STATUS, offset, length)
     const context = this.#info.contexts.find(({ name }) => name === NBD_META_BASE_ALLOCATION)
     if (!context) {
       throw new NbdError('block status: the server has no base:allocation', NBD_ENOTSUP)
@@ -222,7 +219,7 @@ export class NbdClient implements AsyncDisposable {
   }
 
   async #effect(command: number, flags: number, offset: number, length: number): Promise<void> {
-    this.#check(command, offset, length)
+    checkRange(this.#info, command, offset, length)
     await this.#split(offset, length, EFFECT_LENGTH_MAX, (at, partLength) =>
       this.#channel.send({ command, flags, offset: at, length: partLength }),
     )
@@ -255,32 +252,6 @@ export class NbdClient implements AsyncDisposable {
     if (!fua) return 0
     if (this.has(NBD_FLAG_SEND_FUA)) return NBD_CMD_FLAG_FUA
     throw new NbdError('FUA: the server does not offer it', NBD_ENOTSUP)
-  }
-
-  /** What a server would refuse, and a client must not send, gets the server's error here. */
-  #check(command: number, offset: number, length: number): void {
-    const { size, blockSize } = this.#info
-    const what = `${commandName(command)} offset=${offset} length=${length}`
-    const isWriting =
-      command === NBD_CMD_WRITE || command === NBD_CMD_TRIM || command === NBD_CMD_WRITE_ZEROES
-    if (isWriting && this.has(NBD_FLAG_READ_ONLY)) {
-      throw new NbdError(`${what}: the export is read-only`, NBD_EPERM)
-    }
-    if (
-      !Number.isSafeInteger(offset) ||
-      !Number.isSafeInteger(length) ||
-      offset < 0 ||
-      length < 0
-    ) {
-      throw new NbdError(`${what}: not a range`, NBD_EINVAL)
-    }
-    if (offset + length > size) {
-      const isWrite = command === NBD_CMD_WRITE || command === NBD_CMD_WRITE_ZEROES
-      throw new NbdError(`${what}: the size is ${size}`, isWrite ? NBD_ENOSPC : NBD_EINVAL)
-    }
-    if (offset % blockSize.minimum !== 0 || length % blockSize.minimum !== 0) {
-      throw new NbdError(`${what}: the block size is ${blockSize.minimum}`, NBD_EINVAL)
-    }
   }
 }
 

@@ -3,29 +3,21 @@
 // destination, copied once; everything else passes through a small scratch buffer, so that no
 // length a server states makes us allocate. After the first ProtocolError the parser stays broken.
 
-import {
-  NBD_CMD_BLOCK_STATUS,
-  NBD_CMD_READ,
-  NBD_MAX_STRING,
-  NBD_REPLY_FLAG_DONE,
-  NBD_REPLY_TYPE_BLOCK_STATUS,
-  NBD_REPLY_TYPE_ERROR_OFFSET,
-  NBD_REPLY_TYPE_FLAG_ERROR,
-  NBD_REPLY_TYPE_NONE,
-  NBD_REPLY_TYPE_OFFSET_DATA,
-  NBD_REPLY_TYPE_OFFSET_HOLE,
-} from './constants.ts'
+import { NBD_CMD_BLOCK_STATUS, NBD_CMD_READ, NBD_REPLY_FLAG_DONE } from './constants.ts'
 import { ProtocolError } from './errors.ts'
-import { ERROR_CHUNK_TRAILER_MAX, EXTENTS_PER_REPLY_MAX } from './limits.ts'
+import { InFlight } from './in-flight.ts'
 import type { MetaContext } from './options.ts'
-import { lossyText } from './payload.ts'
-import { type Reply, type ReplyExtent, ReplyProgress, type ReplyRequest } from './reply-progress.ts'
+import {
+  type ChunkHeader,
+  decodeErrorChunk,
+  ERROR_CHUNK_MAX,
+  extentCountOf,
+  firstPartOf,
+} from './reply-chunks.ts'
+import type { Reply, ReplyExtent, ReplyProgress, ReplyRequest } from './reply-progress.ts'
 import * as wire from './wire.ts'
 
 const MAGIC_SIZE = 4
-const ERROR_CHUNK_MAX = wire.ERROR_CHUNK_PREFIX_SIZE + NBD_MAX_STRING + ERROR_CHUNK_TRAILER_MAX
-/** Cookies above this do not fit the key of the map; expect() refuses them. */
-const COOKIE_HIGH_MAX = 2 ** 21 - 1
 
 /** What the scratch buffer is being filled with; 'data' bypasses it. */
 type Part =
@@ -52,7 +44,7 @@ export class ReplyParser<R extends ReplyRequest> {
   readonly #structuredReplies: boolean
   readonly #contexts: readonly MetaContext[]
   readonly #onReply: (request: R, reply: Reply) => void
-  readonly #inFlight = new Map<number, ReplyProgress<R>>()
+  readonly #inFlight = new InFlight<R>()
   readonly #scratch = new Uint8Array(ERROR_CHUNK_MAX)
   readonly #view = new DataView(this.#scratch.buffer)
   #part: Part = 'magic'
@@ -60,9 +52,7 @@ export class ReplyParser<R extends ReplyRequest> {
   #wanted = MAGIC_SIZE
   /** The request that the current message belongs to, and facts of the current chunk. */
   #current: ReplyProgress<R> | undefined
-  #type = 0
-  #isDone = false
-  #payload = 0
+  #chunk: ChunkHeader = { type: 0, payload: 0, isDone: false }
   /** Where in the destination the next data byte goes, and how many are to come. */
   #dataAt = 0
   #dataLeft = 0
@@ -79,27 +69,17 @@ export class ReplyParser<R extends ReplyRequest> {
 
   /** Requests without a finished reply. */
   get inFlightCount(): number {
-    return this.#inFlight.size
+    return this.#inFlight.count
   }
 
   /** The requests without a finished reply, the oldest first. */
-  *inFlight(): IterableIterator<R> {
-    for (const { request } of this.#inFlight.values()) yield request
+  inFlight(): IterableIterator<R> {
+    return this.#inFlight.requests()
   }
 
   /** Announces a request, before it is sent. Its cookie must be unused, its high half below 2^21. */
   expect(request: R): void {
-    const key = cookieKey(request.cookieHigh, request.cookieLow)
-    if (request.cookieHigh > COOKIE_HIGH_MAX || this.#inFlight.has(key)) {
-      throw new RangeError('cookie is in use, or its high half is 2^21 or more')
-    }
-    if (request.command === NBD_CMD_READ && request.destination?.length !== request.length) {
-      throw new RangeError('a read needs a destination of its length')
-    }
-    if (request.length === 0 && isRanged(request.command)) {
-      throw new RangeError('a read or block status needs a length')
-    }
-    this.#inFlight.set(key, new ReplyProgress(request))
+    this.#inFlight.add(request)
   }
 
   /** Takes bytes of the server. Throws ProtocolError, and then again at every call. */
@@ -118,8 +98,8 @@ export class ReplyParser<R extends ReplyRequest> {
   /** Says that no more bytes come. Throws ProtocolError if the server owes some. */
   end(): void {
     if (this.#failure) throw this.#failure
-    if (this.#inFlight.size === 0 && this.#filled === 0 && this.#part === 'magic') return
-    const received = `the end with ${this.#inFlight.size} requests in flight`
+    if (this.#inFlight.count === 0 && this.#filled === 0 && this.#part === 'magic') return
+    const received = `the end with ${this.#inFlight.count} requests in flight`
     throw new ProtocolError('replies', 'one to each request', received)
   }
 
@@ -203,7 +183,7 @@ export class ReplyParser<R extends ReplyRequest> {
     if (command === NBD_CMD_BLOCK_STATUS && error === 0) {
       throw new ProtocolError('reply to block status', 'extents', 'a simple reply')
     }
-    this.#isDone = true
+    this.#chunk = { type: 0, payload: 0, isDone: true }
     if (error !== 0) progress.addError(error, '')
     if (error !== 0 || !isRead) {
       this.#endChunk()
@@ -215,39 +195,27 @@ export class ReplyParser<R extends ReplyRequest> {
 
   #takeChunk(): void {
     const flags = this.#view.getUint16(wire.STRUCTURED_REPLY_FLAGS_AT)
-    this.#type = this.#view.getUint16(wire.STRUCTURED_REPLY_TYPE_AT)
-    this.#payload = this.#view.getUint32(wire.STRUCTURED_REPLY_LENGTH_AT)
-    this.#isDone = (flags & NBD_REPLY_FLAG_DONE) !== 0
+    this.#chunk = {
+      type: this.#view.getUint16(wire.STRUCTURED_REPLY_TYPE_AT),
+      payload: this.#view.getUint32(wire.STRUCTURED_REPLY_LENGTH_AT),
+      isDone: (flags & NBD_REPLY_FLAG_DONE) !== 0,
+    }
     const progress = this.#find(wire.STRUCTURED_REPLY_COOKIE_HIGH_AT)
     progress.isStructured = true
-    const { command } = progress.request
-    if (this.#type >= NBD_REPLY_TYPE_FLAG_ERROR) {
-      this.#checkPayload(wire.ERROR_CHUNK_PREFIX_SIZE, ERROR_CHUNK_MAX)
-      this.#want('error', this.#payload)
-    } else if (this.#type === NBD_REPLY_TYPE_NONE) {
-      this.#checkPayload(0, 0)
-      if (!this.#isDone) throw new ProtocolError('NBD_REPLY_TYPE_NONE', 'the flag DONE', 'none')
-      this.#endChunk()
-    } else if (this.#type === NBD_REPLY_TYPE_OFFSET_DATA && command === NBD_CMD_READ) {
-      const { length } = progress.request
-      this.#checkPayload(wire.OFFSET_DATA_PREFIX_SIZE + 1, wire.OFFSET_DATA_PREFIX_SIZE + length)
-      this.#want('offset', wire.OFFSET_DATA_PREFIX_SIZE)
-    } else if (this.#type === NBD_REPLY_TYPE_OFFSET_HOLE && command === NBD_CMD_READ) {
-      this.#checkPayload(wire.OFFSET_HOLE_SIZE, wire.OFFSET_HOLE_SIZE)
-      this.#want('hole', wire.OFFSET_HOLE_SIZE)
-    } else if (this.#type === NBD_REPLY_TYPE_BLOCK_STATUS && command === NBD_CMD_BLOCK_STATUS) {
-      this.#checkExtentCount()
-      this.#want('context', wire.BLOCK_STATUS_PREFIX_SIZE)
-    } else {
-      const expected = 'a chunk type of that command'
-      throw new ProtocolError(`reply to command ${command}`, expected, `type ${this.#type}`)
-    }
+    const part = firstPartOf(this.#chunk, progress.request)
+    if (part === 'none') this.#endChunk()
+    else this.#want(part, this.#sizeOf(part))
+  }
+
+  #sizeOf(part: 'offset' | 'hole' | 'error' | 'context'): number {
+    if (part === 'offset') return wire.OFFSET_DATA_PREFIX_SIZE
+    return part === 'context' ? wire.BLOCK_STATUS_PREFIX_SIZE : this.#chunk.payload
   }
 
   #takeOffsetData(): void {
     const progress = this.#inProgress()
     const offset = wire.getU64(this.#view, 0)
-    const length = this.#payload - wire.OFFSET_DATA_PREFIX_SIZE
+    const length = this.#chunk.payload - wire.OFFSET_DATA_PREFIX_SIZE
     progress.addContent(offset, length)
     this.#startData(offset - progress.request.offset, length)
   }
@@ -264,18 +232,8 @@ export class ReplyParser<R extends ReplyRequest> {
   }
 
   #takeError(): void {
-    const error = this.#view.getUint32(0)
-    const messageLength = this.#view.getUint16(4)
-    const hasOffset = this.#type === NBD_REPLY_TYPE_ERROR_OFFSET
-    const fixed = wire.ERROR_CHUNK_PREFIX_SIZE + (hasOffset ? wire.ERROR_OFFSET_SUFFIX_SIZE : 0)
-    if (messageLength > NBD_MAX_STRING || fixed + messageLength > this.#payload) {
-      const expected = `one within ${NBD_MAX_STRING} bytes and its chunk`
-      throw new ProtocolError('message of an error chunk', expected, `${messageLength} bytes`)
-    }
-    const messageEnd = wire.ERROR_CHUNK_PREFIX_SIZE + messageLength
-    const text = lossyText(this.#scratch.subarray(wire.ERROR_CHUNK_PREFIX_SIZE, messageEnd))
-    const offset = hasOffset ? wire.getU64(this.#view, messageEnd) : undefined
-    this.#inProgress().addError(error, text, offset)
+    const { error, message, offset } = decodeErrorChunk(this.#chunk, this.#scratch)
+    this.#inProgress().addError(error, message, offset)
     this.#endChunk()
   }
 
@@ -285,7 +243,7 @@ export class ReplyParser<R extends ReplyRequest> {
       throw new ProtocolError('block status', 'a context that was selected', `id ${id}`)
     }
     this.#extents = this.#inProgress().addContext(id)
-    this.#extentsLeft = (this.#payload - wire.BLOCK_STATUS_PREFIX_SIZE) / wire.EXTENT_SIZE
+    this.#extentsLeft = extentCountOf(this.#chunk)
     this.#covered = 0
     this.#want('extent', wire.EXTENT_SIZE)
   }
@@ -310,50 +268,20 @@ export class ReplyParser<R extends ReplyRequest> {
     this.#want('magic', MAGIC_SIZE)
     const progress = this.#inProgress()
     this.#current = undefined
-    if (!this.#isDone) return
+    if (!this.#chunk.isDone) return
     const { request } = progress
     const reply = progress.finish(this.#contexts)
-    this.#inFlight.delete(cookieKey(request.cookieHigh, request.cookieLow))
+    this.#inFlight.remove(request)
     this.#onReply(request, reply)
   }
 
   #find(cookieAt: number): ReplyProgress<R> {
-    const high = this.#view.getUint32(cookieAt)
-    const low = this.#view.getUint32(cookieAt + 4)
-    const progress = high <= COOKIE_HIGH_MAX ? this.#inFlight.get(cookieKey(high, low)) : undefined
-    if (!progress) {
-      const received = `0x${this.#view.getBigUint64(cookieAt).toString(16)}`
-      throw new ProtocolError('cookie of a reply', 'that of a request in flight', received)
-    }
-    this.#current = progress
-    return progress
+    this.#current = this.#inFlight.find(this.#view, cookieAt)
+    return this.#current
   }
 
   #inProgress(): ReplyProgress<R> {
     if (!this.#current) throw new Error('reply parser: no current request')
     return this.#current
   }
-
-  #checkPayload(min: number, max: number): void {
-    if (this.#payload >= min && this.#payload <= max) return
-    const expected = min === max ? `${min} bytes` : `${min} to ${max} bytes`
-    throw new ProtocolError(`payload of chunk type ${this.#type}`, expected, `${this.#payload}`)
-  }
-
-  #checkExtentCount(): void {
-    const min = wire.BLOCK_STATUS_PREFIX_SIZE + wire.EXTENT_SIZE
-    const max = wire.BLOCK_STATUS_PREFIX_SIZE + wire.EXTENT_SIZE * EXTENTS_PER_REPLY_MAX
-    this.#checkPayload(min, max)
-    if ((this.#payload - wire.BLOCK_STATUS_PREFIX_SIZE) % wire.EXTENT_SIZE !== 0) {
-      throw new ProtocolError('block status', 'whole extents', `${this.#payload} bytes`)
-    }
-  }
-}
-
-function cookieKey(high: number, low: number): number {
-  return high * 2 ** 32 + low
-}
-
-function isRanged(command: number): boolean {
-  return command === NBD_CMD_READ || command === NBD_CMD_BLOCK_STATUS
 }

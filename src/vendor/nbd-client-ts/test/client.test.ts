@@ -59,6 +59,22 @@ describe('requests', () => {
     await client.disconnect()
   })
 
+  test('wait while the stream is full', async () => {
+    const { server, client } = await connected({ onRequest: acknowledge })
+    const block = Buffer.alloc(256 * 1024)
+    const buffered: number[] = []
+    const writes = [0, 1, 2, 3].map(index => {
+      const writing = client.write(index * block.length, block)
+      buffered.push(server.client.writableLength)
+      return writing
+    })
+    // The first write fills the stream; the others are not pushed into its buffer on top.
+    expect(Math.max(...buffered)).toBe(nbd.REQUEST_SIZE + block.length)
+    await Promise.all(writes)
+    expect(server.requests).toHaveLength(4)
+    await client.disconnect()
+  })
+
   test('carry their flags', async () => {
     const { server, client } = await connected({ onRequest: acknowledge })
     await client.write(0, Buffer.alloc(512), { fua: true })
