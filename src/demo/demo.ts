@@ -3,6 +3,7 @@
  * processes, and the client speaks to them as any NBD client does. All that is started or made here is stopped and removed
  * through `cleanup`, which runs on every way out.
  */
+import { randomInt } from 'node:crypto'
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,7 +17,7 @@ import { formatSize } from '../cli/units.ts'
 import { connectControl } from '../control/channel.ts'
 import type { ControlClient } from '../control/client.ts'
 import type { MirrorStatus } from '../control/status.ts'
-import type { Cleanup } from '../proxy/cleanup.ts'
+import type { Cleanup } from './cleanup.ts'
 import { createGuestImage, createSparse, type GuestImage, IMAGE_SIZE_MIN } from './guest-image.ts'
 import type { DemoOptions } from './options.ts'
 import { compareDisks, fileSystemFault } from './proof.ts'
@@ -60,7 +61,7 @@ export async function runDemo(options: DemoOptions, context: DemoContext): Promi
   const { blockCount, offsetOf } = image
   const { rate } = options
   const depth = WRITER_DEPTH
-  const writer = new VerifyingWriter({ blockCount, offsetOf, rate, depth, random: Math.random })
+  const writer = new VerifyingWriter({ blockCount, offsetOf, rate, depth, random })
   const client = await connect(cleanup, source.uri)
   writer.startGap()
   writer.attach(client)
@@ -97,6 +98,11 @@ export async function runDemo(options: DemoOptions, context: DemoContext): Promi
   const summary: Summary = { engine, mirror, readyMs, latencies, clientGapMs, checks }
   output.result(summary, summaryTable(summary))
   return isRight(summary)
+}
+
+/** From 0 to below 1. */
+function random(): number {
+  return randomInt(2 ** 32) / 2 ** 32
 }
 
 function say(output: Output, text: string): void {

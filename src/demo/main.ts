@@ -4,7 +4,7 @@ import type { Context } from '../cli/command.ts'
 import { EXIT, type ExitCode, exitCodeOf } from '../cli/exit-codes.ts'
 import { commandHelp } from '../cli/help.ts'
 import { Output } from '../cli/output.ts'
-import { Cleanup } from '../proxy/cleanup.ts'
+import { Cleanup } from './cleanup.ts'
 import { runDemo } from './demo.ts'
 import { type DemoOptions, demoCommand } from './options.ts'
 

@@ -17,7 +17,7 @@ export interface WriterOptions {
   readonly rate: number
   /** Writes under way at a time. */
   readonly depth: number
-  /** From 0 to below 1, as Math.random. */
+  /** A number from 0 to below 1. */
   readonly random: () => number
   /** A flush after so many writes. */
   readonly flushEvery?: number
