@@ -109,7 +109,7 @@ export function encodeInfoBlockSize({ minimum, preferred, maximum }: BlockSize):
   return writer.u32(minimum).u32(preferred).u32(maximum).finish()
 }
 
-/** What is wrong with size constraints, by the rules of "Size constraints"; undefined if nothing. */
+/** What is wrong with size constraints by the rules of the specification; undefined if nothing. */
 export function blockSizeFault({ minimum, preferred, maximum }: BlockSize): string | undefined {
   if (!isPowerOfTwo(minimum) || minimum > NBD_MINIMUM_BLOCK_MAX) {
     return `minimum block size ${minimum} is not a power of 2 up to ${NBD_MINIMUM_BLOCK_MAX}`

@@ -77,7 +77,7 @@ export class ReplyParser<R extends ReplyRequest> {
     return this.#inFlight.requests()
   }
 
-  /** Announces a request, before it is sent. Its cookie must be unused, its high half below 2^21. */
+  /** Announces a request before it is sent. Its cookie must be unused, its high half below 2^21. */
   expect(request: R): void {
     this.#inFlight.add(request)
   }

@@ -114,7 +114,7 @@ describe('libnbd', () => {
     }
   })
 
-  test('CVE-2019-14842: bytes behind the reply to STARTTLS are not taken for encrypted ones', () => {
+  test('CVE-2019-14842: bytes behind the reply to STARTTLS do not count as encrypted', () => {
     const client = new ClientHandshake({ tls: 'require' })
     client.feed(greetingBytes())
     const injected = replyBytes(nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_REP_ACK)
