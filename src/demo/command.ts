@@ -10,7 +10,10 @@ export interface Finished {
   readonly stderr: string
 }
 
-/** Resolves whatever the exit code is; rejects if the tool cannot be started (ENOENT) or `signal` aborts. */
+/**
+ * Resolves whatever the exit code is; rejects if the tool cannot be started (ENOENT) or `signal`
+ * aborts.
+ */
 export function runTool(argv: readonly string[], signal?: AbortSignal): Promise<Finished> {
   const [command = '', ...rest] = argv
   const env = { ...process.env, PATH, LC_ALL: 'C' }

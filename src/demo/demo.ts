@@ -1,7 +1,7 @@
 /**
- * The demo's course: an image, two proxies, a writing client, the mirror, the hand-over, the proof. The proxies are real
- * processes, and the client speaks to them as any NBD client does. All that is started or made here is stopped and removed
- * through `cleanup`, which runs on every way out.
+ * The demo's course: an image, two proxies, a writing client, the mirror, the hand-over, the proof.
+ * The proxies are real processes, and the client speaks to them as any NBD client does. All that is
+ * started or made here is stopped and removed through `cleanup`, which runs on every way out.
  */
 import { randomInt } from 'node:crypto'
 import { mkdtemp, rm, stat } from 'node:fs/promises'
@@ -218,8 +218,8 @@ async function prove(
     isRight: wrong.length === 0,
     detail:
       wrong.length === 0
-        ? `${formatSize(size)} compared, only ${changed} blocks differ that the client has written since`
-        : `${wrong.length} blocks differ that nobody has written since, the first at byte ${wrong[0]}`,
+        ? `${formatSize(size)} compared; ${changed} blocks differ, written by the client since`
+        : `${wrong.length} blocks differ for no reason, the first at byte ${wrong[0]}`,
   }
   await target.disconnect()
   await destination.serve?.stop()

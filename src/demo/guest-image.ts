@@ -1,7 +1,8 @@
 /**
- * The disk of a pretended guest: an ext4 file system with files of random data, a sparse file, and a database of numbered
- * blocks that a VerifyingWriter may write while the file system stays clean, because all of its blocks are allocated and in use
- * already. Made without mounting, so without root. Where e2fsprogs is missing there is no file system, only data and holes.
+ * The disk of a pretended guest: an ext4 file system with files of random data, a sparse file, and
+ * a database of numbered blocks that a VerifyingWriter may write while the file system stays clean,
+ * because all of its blocks are allocated and in use already. Made without mounting, so without
+ * root. Where e2fsprogs is missing there is no file system, only data and holes.
  */
 import { randomFillSync } from 'node:crypto'
 import { type FileHandle, mkdir, open, rm } from 'node:fs/promises'
@@ -108,7 +109,10 @@ async function writeDatabase(path: string, start: number, blockCount: number): P
   }
 }
 
-/** Files of 16 KiB to 16 MiB in folders. Random data is dear, so a buffer of it is used again, with a new beginning in every piece. */
+/**
+ * Files of 16 KiB to 16 MiB in folders. Random data is dear, so a buffer of it is used again, with
+ * a new beginning in every piece.
+ */
 async function writeFiles(folder: string, total: number, signal: AbortSignal): Promise<void> {
   const noise = randomFillSync(new Uint8Array(16 * MIB))
   let number = 0

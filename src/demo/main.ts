@@ -1,4 +1,7 @@
-/** The demo's process: reads its words, cleans up on every way out, and ends with an exit code of blkferry's. */
+/**
+ * The demo's process: reads its words, cleans up on every way out, and ends with an exit code of
+ * blkferry's.
+ */
 import process from 'node:process'
 import type { Context } from '../cli/command.ts'
 import { EXIT, type ExitCode, exitCodeOf } from '../cli/exit-codes.ts'

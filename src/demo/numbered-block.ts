@@ -1,6 +1,7 @@
 /**
- * A block whose whole content follows from two numbers: which block it is and the sequence number of the write. So a read
- * back proves at once that the block is in its place, whole, and from which write.
+ * A block whose whole content follows from two numbers: which block it is and the sequence number
+ * of the write. So a read back proves at once that the block is in its place, whole, and from which
+ * write.
  */
 
 export const BLOCK_SIZE = 4096
@@ -24,7 +25,10 @@ export function fillBlock(block: Uint8Array, index: number, sequence: number): v
   }
 }
 
-/** The sequence number of the write that `block` is from; undefined if it is not wholly one write of block `index`. */
+/**
+ * The sequence number of the write that `block` is from; undefined if it is not wholly one write of
+ * block `index`.
+ */
 export function sequenceOf(block: Uint8Array, index: number): number | undefined {
   const view = new DataView(block.buffer, block.byteOffset, BLOCK_SIZE)
   const sequence = view.getUint32(8, true) + view.getUint32(12, true) * 2 ** 32

@@ -1,6 +1,6 @@
 /**
- * What must be true after a migration, checked without the mirror's help: the disks compared byte by byte, and the file systems
- * by their own checker.
+ * What must be true after a migration, checked without the mirror's help: the disks compared byte
+ * by byte, and the file systems by their own checker.
  */
 import { open } from 'node:fs/promises'
 import type { NbdClient } from 'nbd-client-ts'
@@ -20,8 +20,8 @@ export interface Comparison {
 }
 
 /**
- * Compares the source, a file, with the target. `written`: offsets of the blocks that were written at the destination since; their
- * content is for the writer to check.
+ * Compares the source, a file, with the target. `written`: offsets of the blocks that were written
+ * at the destination since; their content is for the writer to check.
  */
 export async function compareDisks(
   sourcePath: string,
@@ -61,7 +61,9 @@ export async function compareDisks(
   }
 }
 
-/** What e2fsck says against the file system in the image; undefined if it is clean. Changes nothing. */
+/**
+ * What e2fsck says against the file system in the image; undefined if it is clean. Changes nothing.
+ */
 export async function fileSystemFault(path: string): Promise<string | undefined> {
   const { code, stdout, stderr } = await runTool(['e2fsck', '-fn', path])
   return code === 0 ? undefined : `e2fsck ended with ${code}: ${stdout}${stderr}`.trim()

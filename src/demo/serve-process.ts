@@ -1,6 +1,6 @@
 /**
- * A `blkferry serve` of our own, as a real process with its control socket. Whoever starts it must stop or kill it; what it
- * logs is kept for the one who must explain its end.
+ * A `blkferry serve` of our own, as a real process with its control socket. Whoever starts it must
+ * stop or kill it; what it logs is kept for the one who must explain its end.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'

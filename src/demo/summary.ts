@@ -35,6 +35,7 @@ export function summaryTable({
 }: Summary): string {
   const { size, copiedBytes, zeroedBytes, skippedBytes, forwardedBytes, pass } = mirror
   const rate = formatRate((copiedBytes / Math.max(readyMs, 1)) * 1000)
+  const passes = pass === 1 ? '1 pass' : `${pass} passes`
   const rows = Object.entries(latencies).map(([name, { count, p50, p99, max }]) =>
     [
       name.padEnd(12),
@@ -46,7 +47,7 @@ export function summaryTable({
     `disk          ${formatSize(size)}, engine ${engine}`,
     `copied        ${formatSize(copiedBytes)} as data, ${formatSize(zeroedBytes)} as zeroes, ` +
       `${formatSize(skippedBytes)} skipped, ${formatSize(forwardedBytes)} forwarded`,
-    `ready         after ${formatDuration(readyMs)}, ${pass === 1 ? '1 pass' : `${pass} passes`}, ${rate}`,
+    `ready         after ${formatDuration(readyMs)}, ${passes}, ${rate}`,
     `switchover    clients held for ${formatDuration(mirror.heldMs)}, ` +
       `the client without an answer for ${formatDuration(clientGapMs)}, reconnecting included`,
     '',

@@ -1,7 +1,8 @@
 /**
- * A client that keeps writing numbered blocks at random places and remembers which writes were acknowledged, so that any copy of the disk
- * can be asked for all of them later. It can move from one connection to another: writes whose answer never came are
- * repeated there, as a guest repeats them. At most one write of a block is under way, so each block has one right content.
+ * A client that keeps writing numbered blocks at random places and remembers which writes were
+ * acknowledged, so that any copy of the disk can be asked for all of them later. It can move from
+ * one connection to another: writes whose answer never came are repeated there, as a guest repeats
+ * them. At most one write of a block is under way, so each block has one right content.
  */
 import { performance } from 'node:perf_hooks'
 import { ConnectionError, NBD_FLAG_SEND_FLUSH, type NbdClient } from 'nbd-client-ts'
@@ -112,7 +113,9 @@ export class VerifyingWriter {
     this.#repeat = [...this.#open.keys()]
   }
 
-  /** Sends nothing more, and settles when all that was sent is answered or the connection is gone. */
+  /**
+   * Sends nothing more, and settles when all that was sent is answered or the connection is gone.
+   */
   async stop(): Promise<void> {
     this.#stopClock()
     const client = this.#client
@@ -123,7 +126,9 @@ export class VerifyingWriter {
     while (this.#underWay.size > 0) await Promise.all(this.#underWay)
   }
 
-  /** Reads back every block that was written. All acknowledged writes are there if `lost` is empty. */
+  /**
+   * Reads back every block that was written. All acknowledged writes are there if `lost` is empty.
+   */
   async verify(client: NbdClient): Promise<{ checked: number; lost: readonly LostBlock[] }> {
     const lost: LostBlock[] = []
     const written = [...this.#acknowledged.keys()].filter(
