@@ -89,6 +89,9 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
   readonly #copyMeter = new RateMeter()
   readonly #dirtyMeter = new RateMeter()
   readonly #startedAt: number
+  /** Resolves when the job is concluded in any way. */
+  readonly concluded: Promise<void>
+  #markConcluded!: () => void
   #state: State = 'created'
   #outcome: Outcome | null = null
   #error: string | null = null
@@ -117,6 +120,9 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     this.#tracking = tracking
     this.#choice = options.copyMode
     this.#startedAt = clock.now()
+    this.concluded = new Promise(resolve => {
+      this.#markConcluded = resolve
+    })
     this.#copier = new Copier({
       source: filter.next,
       tracking,
@@ -134,7 +140,7 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     return this.#state
   }
 
-  /** Resolves when the job is concluded in any way, the target closed and the memory free. */
+  /** Once it is concluded: resolves when the target is closed and the memory free. */
   get closed(): Promise<void> {
     return this.#closed
   }
@@ -446,6 +452,7 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     this.#switchover?.abort(failure)
     this.#started?.reject(failure)
     this.#started = undefined
+    this.#markConcluded()
   }
 
   #endSwitchover(): void {

@@ -8,37 +8,54 @@ import { Counters } from '../nbd/counters.ts'
 import { Transmission } from '../nbd/transmission.ts'
 import type { AttachClient, ControlCalls, DataCalls, OpenDisk, OpenedDisk } from './calls.ts'
 import { Disk } from './disk.ts'
+import { MirrorHost } from './mirror-host.ts'
 import { ThreadLink } from './thread-link.ts'
+
+interface Opened {
+  readonly disk: Disk
+  readonly mirror: MirrorHost
+  readonly transmission: Transmission
+}
 
 class DataThreadMain {
   readonly #link: ThreadLink<DataCalls, ControlCalls>
-  #disk: Disk | undefined
-  #transmission: Transmission | undefined
+  #openedOnce: Opened | undefined
 
   constructor(port: NonNullable<typeof parentPort>) {
     this.#link = new ThreadLink(port, {
       open: options => this.#open(options),
       attach: client => this.#attach(client),
+      mirrorStart: params => this.#opened.mirror.start(params),
+      mirrorStatus: () => this.#opened.mirror.status(),
+      mirrorSet: params => this.#opened.mirror.set(params),
+      mirrorCancel: () => this.#opened.mirror.cancel(),
+      mirrorComplete: params => this.#opened.mirror.complete(params),
+      mirrorResume: () => this.#opened.mirror.resume(),
       stop: ({ deadlineMs }) => this.#stop(deadlineMs),
     })
   }
 
+  get #opened(): Opened {
+    assert(this.#openedOnce !== undefined, 'data thread: no disk is open')
+    return this.#openedOnce
+  }
+
   async #open(options: OpenDisk): Promise<OpenedDisk> {
     const disk = await Disk.open(options)
-    this.#disk = disk
-    this.#transmission = new Transmission(
-      disk.engine,
-      disk.device,
-      disk.arena,
-      new Counters(options.counters),
-    )
-    return disk.description
+    try {
+      const { engine, device, arena } = disk
+      const mirror = new MirrorHost(disk, this.#link, options)
+      const transmission = new Transmission(engine, device, arena, new Counters(options.counters))
+      this.#openedOnce = { disk, mirror, transmission }
+      return { ...disk.description, dirtyBytes: mirror.dirtyBytes }
+    } catch (error) {
+      await disk.close()
+      throw error
+    }
   }
 
   #attach(client: AttachClient): Promise<string> {
-    const transmission = this.#transmission
-    assert(transmission !== undefined, 'data thread: no disk is open')
-    return new Promise(closed => transmission.attach({ ...client, closed }))
+    return new Promise(closed => this.#opened.transmission.attach({ ...client, closed }))
   }
 
   /**
@@ -46,12 +63,13 @@ class DataThreadMain {
    * connection and not an error.
    */
   async #stop(deadlineMs: number): Promise<void> {
-    const disk = this.#disk
-    if (disk === undefined) return
+    if (this.#openedOnce === undefined) return
+    const { disk, mirror, transmission } = this.#openedOnce
     const isHeld = disk.gate.isStopped
-    const stopped = this.#transmission?.stop(isHeld ? 0 : deadlineMs)
+    const stopped = transmission.stop(isHeld ? 0 : deadlineMs)
     if (isHeld) await disk.device.close()
     await stopped
+    await mirror.close()
     await disk.close()
   }
 }

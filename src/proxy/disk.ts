@@ -6,7 +6,7 @@
 import { chain } from '../block/chain.ts'
 import { checked } from '../block/checked.ts'
 import type { BlockDevice } from '../block/device.ts'
-import { openFile } from '../block/file.ts'
+import { type FileDevice, openFile } from '../block/file.ts'
 import { Gate } from '../block/gate.ts'
 import { Arena } from '../io/arena.ts'
 import type { Engine } from '../io/engine.ts'
@@ -29,13 +29,9 @@ export class Disk {
   readonly mirror: MirrorFilter
   /** The top of the chain. */
   readonly device: BlockDevice
-  readonly description: OpenedDisk
+  readonly description: Omit<OpenedDisk, 'dirtyBytes'>
 
-  private constructor(
-    engine: Engine,
-    engineReason: string,
-    file: BlockDevice & { isDirect: boolean },
-  ) {
+  private constructor(engine: Engine, engineReason: string, file: FileDevice) {
     let mirror!: MirrorFilter
     let gate!: Gate
     this.engine = engine
@@ -59,7 +55,6 @@ export class Disk {
       engine: engine.name,
       engineReason,
       isDirect: file.isDirect,
-      dirtyBytes: undefined,
     }
   }
 

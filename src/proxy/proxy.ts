@@ -24,7 +24,7 @@ export const STOP_DEADLINE_MS = 10_000
 
 /** Serves a disk. Rejects with `ServeError` when it cannot, having left nothing behind. */
 export async function startProxy(options: ProxyOptions, log: Logger): Promise<RunningProxy> {
-  const uris = options.listen.map(parseNbdUri)
+  const uris = options.listen.map(uri => parseNbdUri(uri, { portMin: 0 }))
   const tlsKeys = tlsKeysFor(uris, options.tlsPskFile)
   const cleanup = new Cleanup()
   try {

@@ -27,7 +27,7 @@ export interface NbdUri {
 const schemes = ['nbd', 'nbds', 'nbd+unix', 'nbds+unix']
 
 /** Parses an NBD URI. Throws SyntaxError with a sentence that says what to change. */
-export function parseNbdUri(text: string): NbdUri {
+export function parseNbdUri(text: string, { portMin = 1 }: { portMin?: 0 | 1 } = {}): NbdUri {
   if (text.length > URI_LENGTH_MAX) throw new SyntaxError('NBD URI is too long')
   const match = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)(\/[^?#]*)?(?:\?([^#]*))?(#.*)?$/i.exec(text)
   if (!match) throw new SyntaxError(`not an NBD URI: ${shown(text)} (try nbd://host:port/export)`)
@@ -43,7 +43,7 @@ export function parseNbdUri(text: string): NbdUri {
   const parameters = parseQuery(query)
   const place = name.endsWith('+unix')
     ? parseUnixPlace(authority, parameters)
-    : parseTcpPlace(authority, parameters)
+    : parseTcpPlace(authority, parameters, portMin)
   return { ...place, exportName, tls, ...tlsParts(parameters, tls) }
 }
 
@@ -68,7 +68,11 @@ export function formatNbdUri(uri: NbdUri): string {
 
 type Place = Pick<NbdUri, 'host' | 'port' | 'socketPath' | 'username'>
 
-function parseTcpPlace(authority: string, parameters: Map<string, string>): Place {
+function parseTcpPlace(
+  authority: string,
+  parameters: Map<string, string>,
+  portMin: number,
+): Place {
   if (parameters.has('socket')) {
     throw new SyntaxError('socket= needs the scheme nbd+unix or nbds+unix')
   }
@@ -78,7 +82,7 @@ function parseTcpPlace(authority: string, parameters: Map<string, string>): Plac
   const host = decode(bracketed.replace(/^\[|\]$/g, ''), 'host')
   if (host === '') throw new SyntaxError('NBD URI needs a host, as in nbd://host/export')
   const port = digits === '' ? NBD_DEFAULT_PORT : Number(digits)
-  if (port < 1 || port > 65535) throw new SyntaxError(`port ${digits} is not in 1 to 65535`)
+  if (port < portMin || port > 65535) throw new SyntaxError(`port ${digits} is not in ${portMin} to 65535`)
   return { host, port, ...usernamePart(user) }
 }
 
