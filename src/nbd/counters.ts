@@ -1,6 +1,7 @@
 /**
- * What the data thread has done, counted in memory that the control thread reads: progress costs no message. One
- * writer, so plain stores of doubles do; a reader may see one counter a request ahead of another.
+ * What the data thread has done, counted in memory that the control thread reads: progress costs no
+ * message. One writer, so plain stores of doubles do; a reader may see one counter a request ahead
+ * of another.
  */
 import {
   NBD_CMD_FLUSH,

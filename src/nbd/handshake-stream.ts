@@ -1,7 +1,7 @@
 /**
- * A handshake of either role over a real stream, and what follows it: the socket leaves this thread as a file descriptor. With TLS
- * the descriptor is one end of a socket pair whose other end this thread pumps. Used by the server for clients
- * and by the mirror for its target.
+ * A handshake of either role over a real stream, and what follows it: the socket leaves this thread
+ * as a file descriptor. With TLS the descriptor is one end of a socket pair whose other end this
+ * thread pumps. Used by the server for clients and by the mirror for its target.
  */
 import * as net from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -9,7 +9,10 @@ import { TLSSocket } from 'node:tls'
 import type { HandshakeState } from 'nbd-client-ts'
 import { check, duplicate, socketpair } from '../io/libc.ts'
 
-/** Bytes a peer may send behind the handshake before we are ready for them; an honest one sends none. */
+/**
+ * Bytes a peer may send behind the handshake before we are ready for them; an honest one sends
+ * none.
+ */
 const EARLY_BYTES_MAX = 64 * 1024
 
 /** What both roles of nbd-client-ts's handshake have in common. */
@@ -22,8 +25,8 @@ export interface Handshake {
 const IS_UNDER_WAY: ReadonlySet<HandshakeState> = new Set(['greeting', 'client-flags', 'haggling'])
 
 /**
- * Feeds the handshake until it wants TLS or is over, and sends what it says. The stream is paused afterwards and everything said
- * has left. Rejects when the stream ends first.
+ * Feeds the handshake until it wants TLS or is over, and sends what it says. The stream is paused
+ * afterwards and everything said has left. Rejects when the stream ends first.
  */
 export function runHandshake(stream: Duplex, handshake: Handshake): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -63,8 +66,9 @@ export interface TakenOver {
 }
 
 /**
- * Takes the file descriptor out of a stream whose handshake is over: the socket's own, or with TLS one end of a socket pair. Call it
- * only while the peer waits for us. `received` is what the handshake did not consume.
+ * Takes the file descriptor out of a stream whose handshake is over: the socket's own, or with TLS
+ * one end of a socket pair. Call it only while the peer waits for us. `received` is what the
+ * handshake did not consume.
  */
 export function takeOver(stream: Duplex, received: Uint8Array): TakenOver {
   const early = (stream.read() as Uint8Array | null) ?? new Uint8Array()

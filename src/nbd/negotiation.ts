@@ -1,6 +1,7 @@
 /**
- * The server's handshake with one client, in the control thread. It ends with a file descriptor for the data thread, taken
- * over before the last acknowledgement is sent, when an honest client sends nothing.
+ * The server's handshake with one client, in the control thread. It ends with a file descriptor for
+ * the data thread, taken over before the last acknowledgement is sent, when an honest client sends
+ * nothing.
  */
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -26,8 +27,9 @@ export interface Negotiated extends TakenOver {
 }
 
 /**
- * Runs the handshake. Resolves with undefined when the client only asked (list, info) and left, and rejects with the reason when it
- * broke the protocol, could not prove its key, or took too long; the socket is closed in both cases.
+ * Runs the handshake. Resolves with undefined when the client only asked (list, info) and left, and
+ * rejects with the reason when it broke the protocol, could not prove its key, or took too long;
+ * the socket is closed in both cases.
  */
 export async function negotiate(
   socket: Socket,

@@ -1,7 +1,8 @@
 /**
- * Replies of one connection on their way out. All that completed in a turn leave in one send; what completes while a send is under
- * way leaves with the next. A read's header sits directly in front of its data, so the two are one entry.
- * Owns each request from `add` until its reply has left; then hands it back through `sent`.
+ * Replies of one connection on their way out. All that completed in a turn leave in one send; what
+ * completes while a send is under way leaves with the next. A read's header sits directly in front
+ * of its data, so the two are one entry. Owns each request from `add` until its reply has left;
+ * then hands it back through `sent`.
  */
 import {
   BLOCK_STATUS_PREFIX_SIZE,
@@ -157,7 +158,10 @@ export class Replies implements Operation, Task {
     this.#gather.push(request.headers, headerAt, SIMPLE_REPLY_SIZE)
   }
 
-  /** Once structured replies are agreed, a read must be answered by one (NBD proto, Structured replies). */
+  /**
+   * Once structured replies are agreed, a read must be answered by one (NBD proto, Structured
+   * replies).
+   */
   #putError(request: ServerRequest): void {
     const error = wireError(request.error)
     const { command, headerView, headerAt, cookieHigh, cookieLow } = request

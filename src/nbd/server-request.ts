@@ -1,7 +1,8 @@
 /**
- * A request of a client, from its header's arrival until its reply has left, and the pool that bounds how many there are. It owns
- * 32 bytes for a reply header; a payload lives in an arena slot that it holds for the same time. Both go back when the
- * reply has left and nobody below still borrows the payload.
+ * A request of a client, from its header's arrival until its reply has left, and the pool that
+ * bounds how many there are. It owns 32 bytes for a reply header; a payload lives in an arena slot
+ * that it holds for the same time. Both go back when the reply has left and nobody below still
+ * borrows the payload.
  */
 
 import { type Completion, type Lender, Request } from '../block/request.ts'
@@ -56,7 +57,8 @@ export class ServerRequestPool implements Lender {
   }
 
   /**
-   * A request for `connection` with room for `payloadLength` bytes of data; undefined while there is none.
+   * A request for `connection` with room for `payloadLength` bytes of data; undefined while there
+   * is none.
    */
   acquire(connection: Connection, payloadLength: number): ServerRequest | undefined {
     const request = this.#free.at(-1)
@@ -71,7 +73,10 @@ export class ServerRequestPool implements Lender {
     return request
   }
 
-  /** Takes a request back whose reply has left, or never will; at once, or when its borrower is done. */
+  /**
+   * Takes a request back whose reply has left, or never will; at once, or when its borrower is
+   * done.
+   */
   release(request: ServerRequest): void {
     if (request.isLent) {
       request.isAnswered = true

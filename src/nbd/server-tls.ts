@@ -1,6 +1,7 @@
 /**
- * TLS with pre-shared keys in the server's role (NBD proto, NBD_OPT_STARTTLS). Speaks to GnuTLS and OpenSSL clients alike:
- * TLS 1.3 with its SHA-256 suites, which an external key needs, and TLS 1.2 with the PSK key exchanges.
+ * TLS with pre-shared keys in the server's role (NBD proto, NBD_OPT_STARTTLS). Speaks to GnuTLS and
+ * OpenSSL clients alike: TLS 1.3 with its SHA-256 suites, which an external key needs, and TLS 1.2
+ * with the PSK key exchanges.
  */
 import type { Socket } from 'node:net'
 import * as tls from 'node:tls'
@@ -19,8 +20,8 @@ const CIPHERS = [
 ].join(':')
 
 /**
- * Runs the TLS handshake on a socket on which NBD_OPT_STARTTLS was acknowledged. Rejects when the client knows no key of ours;
- * an unknown identity and a wrong key look the same to it.
+ * Runs the TLS handshake on a socket on which NBD_OPT_STARTTLS was acknowledged. Rejects when the
+ * client knows no key of ours; an unknown identity and a wrong key look the same to it.
  */
 export function startServerTls(socket: Socket, keys: TlsKeys): Promise<tls.TLSSocket> {
   return new Promise((resolve, reject) => {

@@ -1,10 +1,11 @@
 /**
- * The server's half that moves data: every connection in the transmission phase over one device. Lives in the data thread and
- * owns the requests, the slots and the sockets. The handshake happened elsewhere; its last bytes are sent from here, so that
- * nothing the client sends afterwards can end up in the other thread.
+ * The server's half that moves data: every connection in the transmission phase over one device.
+ * Lives in the data thread and owns the requests, the slots and the sockets. The handshake happened
+ * elsewhere; its last bytes are sent from here, so that nothing the client sends afterwards can end
+ * up in the other thread.
  *
- * Invariant: a new connection is served only when those whose peer has gone are finished. A late write of a
- * dead client after a newer acknowledged one would be corruption.
+ * Invariant: a new connection is served only when those whose peer has gone are finished. A late
+ * write of a dead client after a newer acknowledged one would be corruption.
  */
 import type { BlockDevice } from '../block/device.ts'
 import type { Arena } from '../io/arena.ts'
@@ -75,8 +76,8 @@ export class Transmission implements ConnectionOwner {
   }
 
   /**
-   * Finishes what is under way, takes nothing new and closes every connection; those that are not done after
-   * `deadlineMs` lose their answers, at once if it is 0. The device is left open.
+   * Finishes what is under way, takes nothing new and closes every connection; those that are not
+   * done after `deadlineMs` lose their answers, at once if it is 0. The device is left open.
    */
   async stop(deadlineMs: number): Promise<void> {
     this.#isStopping = true

@@ -1,9 +1,10 @@
 /**
- * The dirty bitmap's memory: a shared mapping of the file that the operator named, which outlives a killed process, or memory of
- * our own. It is opened at start, before the first request, and made anew for another target or granularity.
+ * The dirty bitmap's memory: a shared mapping of the file that the operator named, which outlives a
+ * killed process, or memory of our own. It is opened at start, before the first request, and made
+ * anew for another target or granularity.
  *
- * Invariant: the file is there exactly while some mirror needs its bits. An orderly end removes it, because nobody keeps
- * the bits from then on and a later mirror must not believe them.
+ * Invariant: the file is there exactly while some mirror needs its bits. An orderly end removes it,
+ * because nobody keeps the bits from then on and a later mirror must not believe them.
  */
 import assert from 'node:assert/strict'
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, rmSync, statSync } from 'node:fs'
@@ -44,8 +45,8 @@ export class BitmapStore {
   }
 
   /**
-   * Opens what a killed process has left; undefined when there is nothing. Throws a sentence, and changes nothing, when the file is not
-   * about this disk.
+   * Opens what a killed process has left; undefined when there is nothing. Throws a sentence, and
+   * changes nothing, when the file is not about this disk.
    */
   restore(): Tracking | undefined {
     if (this.#path === undefined) return undefined
@@ -64,12 +65,18 @@ export class BitmapStore {
     }
   }
 
-  /** Whether the bits that are kept are about this target, so that a mirror to it sends only what is dirty. */
+  /**
+   * Whether the bits that are kept are about this target, so that a mirror to it sends only what is
+   * dirty.
+   */
   isFor(target: string, granularity: number): boolean {
     return this.#kept?.target === target && this.#kept.granularity === granularity
   }
 
-  /** The bits for a mirror to `target`: those that are kept if they are about it, else new ones, all dirty. */
+  /**
+   * The bits for a mirror to `target`: those that are kept if they are about it, else new ones, all
+   * dirty.
+   */
   open(target: string, granularity: number): Tracking {
     if (this.#kept !== undefined) {
       assert(this.isFor(target, granularity), 'bitmap: kept for another target')
@@ -108,7 +115,9 @@ export class BitmapStore {
   }
 }
 
-/** A device's number, or a file's place: what stays the same for as long as a bitmap on tmpfs lives. */
+/**
+ * A device's number, or a file's place: what stays the same for as long as a bitmap on tmpfs lives.
+ */
 function diskIdentity(path: string): string {
   const { dev, ino, rdev, mode } = statSync(path)
   const isBlockDevice = (mode & constants.S_IFMT) === constants.S_IFBLK

@@ -1,6 +1,6 @@
 /**
- * What the two threads of a proxy ask of each other. Everything here is structured-cloneable; file descriptors are plain numbers,
- * and belong to the receiver once a call has been made.
+ * What the two threads of a proxy ask of each other. Everything here is structured-cloneable; file
+ * descriptors are plain numbers, and belong to the receiver once a call has been made.
  */
 import type { DeviceInfo } from '../block/device.ts'
 import type {

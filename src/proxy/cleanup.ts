@@ -1,5 +1,6 @@
 /**
- * What has been set up so far and must be taken down in the opposite order. A step that fails does not keep the others from running.
+ * What has been set up so far and must be taken down in the opposite order. A step that fails does
+ * not keep the others from running.
  */
 export class Cleanup {
   readonly #steps: (() => Promise<void>)[] = []

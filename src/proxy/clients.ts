@@ -1,5 +1,6 @@
 /**
- * Clients on their way into the data thread: accepted, counted, through the handshake, handed over. Lives in the control thread.
+ * Clients on their way into the data thread: accepted, counted, through the handshake, handed over.
+ * Lives in the control thread.
  */
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'

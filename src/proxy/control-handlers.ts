@@ -1,6 +1,6 @@
 /**
- * The verbs of the control socket, answered by asking the data thread. An error of the mirror keeps its code and sentence;
- * anything else is `internal`, a defect.
+ * The verbs of the control socket, answered by asking the data thread. An error of the mirror keeps
+ * its code and sentence; anything else is `internal`, a defect.
  */
 import { readFileSync } from 'node:fs'
 import { ControlError, REMOTE_CODES, type RemoteCode } from '../control/control-error.ts'

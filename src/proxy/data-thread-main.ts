@@ -1,6 +1,6 @@
 /**
- * The data thread's entry: answers the control thread's calls. Everything it holds, the engine, the disk's chain, the connections and the
- * mirror, belongs to this thread alone.
+ * The data thread's entry: answers the control thread's calls. Everything it holds, the engine, the
+ * disk's chain, the connections and the mirror, belongs to this thread alone.
  */
 import assert from 'node:assert/strict'
 import { parentPort } from 'node:worker_threads'
@@ -59,8 +59,8 @@ class DataThreadMain {
   }
 
   /**
-   * Held requests never complete by themselves: their clients are dropped unanswered, so that a guest above sees a lost
-   * connection and not an error.
+   * Held requests never complete by themselves: their clients are dropped unanswered, so that a
+   * guest above sees a lost connection and not an error.
    */
   async #stop(deadlineMs: number): Promise<void> {
     if (this.#openedOnce === undefined) return

@@ -1,6 +1,6 @@
 /**
- * The control thread's handle on the data thread: starts it, calls it, and tells when it ends. The data thread blocks in the
- * kernel but watches its event loop, so a posted message wakes it.
+ * The control thread's handle on the data thread: starts it, calls it, and tells when it ends. The
+ * data thread blocks in the kernel but watches its event loop, so a posted message wakes it.
  */
 import { Worker } from 'node:worker_threads'
 import type { ControlCalls, DataCalls } from './calls.ts'

@@ -1,5 +1,6 @@
 /**
- * The disk as the data thread holds it: engine, memory, and the chain that a client's request travels.
+ * The disk as the data thread holds it: engine, memory, and the chain that a client's request
+ * travels.
  *
  *   checked -> gate -> mirror -> file
  */
@@ -15,7 +16,10 @@ import { MirrorFilter } from '../mirror/mirror-filter.ts'
 import type { OpenDisk, OpenedDisk } from './calls.ts'
 
 const KIB = 1024
-/** Payloads of clients' requests: about 18 MiB, and two large ones that take memory only while they are used. */
+/**
+ * Payloads of clients' requests: about 18 MiB, and two large ones that take memory only while they
+ * are used.
+ */
 const SLOT_CLASSES = [
   { payload: 4 * KIB, count: 256 },
   { payload: 256 * KIB, count: 64 },

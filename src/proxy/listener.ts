@@ -1,6 +1,6 @@
 /**
- * One address that clients connect to. A dead unix socket file in the way is replaced; a live one, or anything that is not a
- * socket, is an error.
+ * One address that clients connect to. A dead unix socket file in the way is replaced; a live one,
+ * or anything that is not a socket, is an error.
  */
 import { lstatSync, unlinkSync } from 'node:fs'
 import * as net from 'node:net'

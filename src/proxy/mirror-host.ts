@@ -1,6 +1,6 @@
 /**
- * The mirror of one disk: at most one job at a time, the bitmap it works from, and the verbs that the control socket offers. Lives in
- * the data thread.
+ * The mirror of one disk: at most one job at a time, the bitmap it works from, and the verbs that
+ * the control socket offers. Lives in the data thread.
  */
 
 import type { BlockDevice } from '../block/device.ts'
@@ -37,7 +37,10 @@ export class MirrorHost {
   #isBusy = false
   #finished: Promise<void> = Promise.resolve()
 
-  /** Picks up the bitmap of a killed process, so that no write from now on is missed. Throws a sentence if it is not this disk's. */
+  /**
+   * Picks up the bitmap of a killed process, so that no write from now on is missed. Throws a
+   * sentence if it is not this disk's.
+   */
   constructor(
     disk: Disk,
     link: ThreadLink<DataCalls, ControlCalls>,

@@ -1,7 +1,8 @@
 /**
- * The per-disk process: an NBD server over one disk, with a mirror that can be told to copy the disk elsewhere. This is the
- * control thread: it accepts clients and haggles with them, answers the control socket and logs. Data moves
- * in the data thread only, so nothing here can hold a request up.
+ * The per-disk process: an NBD server over one disk, with a mirror that can be told to copy the
+ * disk elsewhere. This is the control thread: it accepts clients and haggles with them, answers the
+ * control socket and logs. Data moves in the data thread only, so nothing here can hold a request
+ * up.
  */
 import { formatNbdUri, type NbdUri, parseNbdUri } from 'nbd-client-ts'
 import type { Logger } from 'pino'

@@ -1,6 +1,6 @@
 /**
- * The control thread's part of reaching a mirror's target: name resolution, TLS and haggling, which may take their time. The data thread
- * gets a connection that is ready for its first request.
+ * The control thread's part of reaching a mirror's target: name resolution, TLS and haggling, which
+ * may take their time. The data thread gets a connection that is ready for its first request.
  */
 import { openSession, parseNbdUri } from 'nbd-client-ts'
 import { takeOver } from '../nbd/handshake-stream.ts'

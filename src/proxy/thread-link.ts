@@ -1,6 +1,6 @@
 /**
- * Calls between the two threads over a MessagePort: each side offers functions by name and calls the other's. Errors cross as
- * name, message and code.
+ * Calls between the two threads over a MessagePort: each side offers functions by name and calls
+ * the other's. Errors cross as name, message and code.
  */
 
 /** Functions one side offers: one structured-cloneable argument, one such result. */

@@ -1,5 +1,6 @@
 /**
- * The file of pre-shared keys that psktool(1) makes, as nbdkit and qemu-nbd read it: `identity:hexadecimal key` lines.
+ * The file of pre-shared keys that psktool(1) makes, as nbdkit and qemu-nbd read it:
+ * `identity:hexadecimal key` lines.
  */
 import { readFileSync } from 'node:fs'
 import type { TlsKeys } from '../nbd/server-tls.ts'
