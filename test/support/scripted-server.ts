@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events'
 import { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   NBD_CMD_WRITE,
   putErrorChunk,
@@ -32,8 +33,10 @@ export class ScriptedServer {
   readonly fd: number
   readonly socket: Socket
   readonly requests: SeenRequest[] = []
-  #bytes = Buffer.alloc(0)
-  #waiting: (() => void) | undefined
+  #chunks: Buffer[] = []
+  #received = 0
+  /** Bytes without which there is no point in looking again. */
+  #wanted = REQUEST_SIZE
 
   constructor() {
     const [client, server] = socketpair()
@@ -41,20 +44,19 @@ export class ScriptedServer {
     this.socket = new Socket({ fd: server, readable: true, writable: true })
     this.socket.on('error', () => {})
     this.socket.on('data', bytes => {
-      this.#bytes = Buffer.concat([this.#bytes, bytes])
-      while (this.#takeRequest()) this.#waiting?.()
+      this.#chunks.push(bytes)
+      this.#received += bytes.length
+      while (this.#received >= this.#wanted) this.#takeRequest()
     })
   }
 
-  /** The request at `index`, as soon as it is here. */
+  /** The request at `index`, as soon as it is here. Rejects if it does not come. */
   async request(index = 0): Promise<SeenRequest> {
-    const late = setTimeout(() => this.socket.destroy(new Error('no request came')), WAIT_MS)
+    const deadline = performance.now() + WAIT_MS
     while (this.requests.length <= index) {
-      await new Promise<void>(resolve => {
-        this.#waiting = resolve
-      })
+      if (performance.now() > deadline) throw new Error(`scripted server: no request ${index}`)
+      await sleep(1)
     }
-    clearTimeout(late)
     return this.requests[index]!
   }
 
@@ -70,13 +72,14 @@ export class ScriptedServer {
     await closed
   }
 
-  #takeRequest(): boolean {
-    const bytes = this.#bytes
-    if (bytes.length < REQUEST_SIZE) return false
+  #takeRequest(): void {
+    const bytes = Buffer.concat(this.#chunks)
+    this.#chunks = [bytes]
     const command = bytes.readUInt16BE(6)
     const length = bytes.readUInt32BE(24)
     const end = REQUEST_SIZE + (command === NBD_CMD_WRITE ? length : 0)
-    if (bytes.length < end) return false
+    this.#wanted = end
+    if (bytes.length < end) return
     this.requests.push({
       flags: bytes.readUInt16BE(4),
       command,
@@ -86,8 +89,9 @@ export class ScriptedServer {
       length,
       payload: bytes.subarray(REQUEST_SIZE, end),
     })
-    this.#bytes = bytes.subarray(end)
-    return true
+    this.#chunks = [bytes.subarray(end)]
+    this.#received -= end
+    this.#wanted = REQUEST_SIZE
   }
 }
 
