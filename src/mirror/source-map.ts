@@ -17,13 +17,14 @@ export class SourceMap implements Completion {
   readonly #answered: () => void
   readonly #request = new Request()
   readonly #extents = new Extents()
+  #isSubmitting = false
   #start = 0
   #end = 0
   /** The extent looked at last, and its first byte. */
   #index = 0
   #at = 0
 
-  /** `answered` is called when a map that was asked for is there. */
+  /** `answered` is called when a map comes after `covers` has returned without it. */
   constructor(source: BlockDevice, granularity: number, answered: () => void) {
     this.#source = source
     this.#granularity = granularity
@@ -49,7 +50,9 @@ export class SourceMap implements Completion {
     this.#extents.clear()
     this.#request.set(NBD_CMD_BLOCK_STATUS, 0, this.#start, length)
     this.#request.push(this)
+    this.#isSubmitting = true
     this.#source.submit(this.#request)
+    this.#isSubmitting = false
     return this.#knows(chunk)
   }
 
@@ -81,7 +84,7 @@ export class SourceMap implements Completion {
   completed({ error, length }: Request): void {
     if (error !== 0 || this.#extents.count === 0) this.#assumeData(length)
     else this.#open()
-    this.#answered()
+    if (!this.#isSubmitting) this.#answered()
   }
 
   #assumeData(length: number): void {
