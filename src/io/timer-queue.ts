@@ -80,12 +80,10 @@ export class TimerQueue {
     for (;;) {
       const timer = this.#heap[0]
       if (timer === undefined || timer.key > now) return
-      if (timer.due > now) {
+      if (timer.key < timer.due || timer.keySequence < timer.sequence) {
         this.#postpone(timer)
       } else if (timer.sequence > last) {
         return
-      } else if (timer.key < timer.due || timer.keySequence < timer.sequence) {
-        this.#postpone(timer)
       } else {
         timer.due = NOT_ARMED
         this.#postpone(timer)

@@ -10,7 +10,7 @@ describe('timer queue', () => {
     const due = new Map<number, { at: number; sequence: number }>()
     const expired: number[] = []
     const timers = Array.from({ length: 50 }, (_, i) => queue.create(() => expired.push(i)))
-    for (let step = 0; step < 20_000; step++) {
+    for (let step = 0; step < 5000; step++) {
       const index = random.below(timers.length)
       const choice = random.below(10)
       if (choice < 6) {
@@ -44,6 +44,20 @@ describe('timer queue', () => {
     timer.arm(30)
     timer.arm(5)
     expect(told).toEqual([10, 5])
+  })
+
+  it('runs a timer that arms itself once a round', () => {
+    let count = 0
+    const queue = new TimerQueue({ now: () => 0, armed: () => {} })
+    const timer = queue.create(() => {
+      if (++count < 10) timer.arm(0)
+    })
+    timer.arm(0)
+    for (const round of [1, 2, 3]) {
+      queue.expire(0)
+      expect(count).toBe(round)
+    }
+    expect(queue.next).toBe(0)
   })
 
   it('forgets everything on clear, and is usable afterwards', () => {

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import fs from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
+import { setNonBlocking, socketpair } from '../../src/io/libc.ts'
 import { mapAnonymous, unmap } from '../../src/io/mmap.ts'
 import { openEngine } from '../../src/io/open-engine.ts'
 import { UringEngine, whyNoUring } from '../../src/io/uring.ts'
@@ -48,6 +49,22 @@ describe.skipIf(why !== undefined)(`uring engine${why ? ` (skipped: ${why})` : '
     expect(settled).toBe(32)
     fs.closeSync(fd)
     unmap(memory)
+  })
+
+  it('makes sockets blocking: older kernels answer EAGAIN otherwise', async () => {
+    const engine = new UringEngine()
+    const [ours, theirs] = socketpair()
+    setNonBlocking(ours, true)
+    const isNonBlocking = (): boolean => {
+      const info = fs.readFileSync(`/proc/self/fdinfo/${ours}`, 'utf8')
+      return (Number.parseInt(info.match(/flags:\s+(\d+)/)![1]!, 8) & 0o4000) !== 0
+    }
+    expect(isNonBlocking()).toBe(true)
+    const socket = engine.openSocket(ours)
+    expect(isNonBlocking()).toBe(false)
+    await socket.close()
+    await engine.close()
+    fs.closeSync(theirs)
   })
 
   it('does not use the processor while it waits', async () => {

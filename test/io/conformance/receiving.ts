@@ -21,6 +21,16 @@ export function testReceiving(subject: Subject): void {
     peer.destroy()
   })
 
+  it('waits for data that comes late, also on an fd that was non-blocking', async () => {
+    const { socket, peer } = await tcpPair(subject.engine)
+    const receiving = result(o => socket.recv(memory, 0, 10, false, o))
+    await delay(60)
+    peer.write('late')
+    expect(await receiving).toBe(4)
+    await socket.close()
+    peer.destroy()
+  })
+
   it('keeps what was not asked for until it is', async () => {
     const { socket, peer } = unixPair(subject.engine)
     peer.write('abcdefgh')
