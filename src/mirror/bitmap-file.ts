@@ -13,7 +13,7 @@ import { Tracking, type TrackingParts } from './tracking.ts'
 export const GRANULARITY_MIN = 4096
 export const GRANULARITY_MAX = 1024 * 1024
 export const GRANULARITY_DEFAULT = 64 * 1024
-/** Operations of the copier that can be under way at one time. */
+/** One more than operations of the copier that can be under way at one time: the last says that the bits are void. */
 export const CLAIMS_MAX = 256
 /** Runs written to the target between two flushes. */
 export const LOG_ENTRIES_MAX = 65536

@@ -32,6 +32,9 @@ export const BUSY_MS = 3
 /** How soon it looks again when all that is dirty was in use (milliseconds). */
 export const RETRY_MS = 2
 
+/** It never looks again sooner than this (milliseconds). */
+const DELAY_MS_MIN = 0.1
+
 export interface CopierListener {
   /** An operation has succeeded. */
   copied(): void
@@ -91,6 +94,7 @@ export class Copier implements CopyOperationOwner {
     this.#listener = listener
     this.#lengthMax = memory[0]!.bytes.length
     const { granularity } = tracking.bitmap
+    assert(memory.length < tracking.claims.slots, 'copier: more operations than claims')
     assert(this.#lengthMax % granularity === 0, 'copier: memory is not a multiple of granularity')
     this.#operations = memory.map((piece, slot) => new CopyOperation(this, slot, piece))
     this.#free = [...this.#operations]
@@ -297,6 +301,6 @@ export class Copier implements CopyOperationOwner {
   }
 
   #arm(delayMs: number): void {
-    if (this.#target !== undefined) this.#timer.arm(delayMs)
+    if (this.#target !== undefined) this.#timer.arm(Math.max(delayMs, DELAY_MS_MIN))
   }
 }

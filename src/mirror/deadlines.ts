@@ -4,6 +4,9 @@
  */
 import type { Clock, Timer } from '../io/clock.ts'
 
+/** What is due within this time is due (milliseconds): sums of fractions are never exact. */
+const ROUNDING_MS = 0.001
+
 export abstract class Deadline {
   startedAt = 0
   isEntered = false
@@ -59,7 +62,7 @@ export class Deadlines {
     while (this.#oldest !== undefined) {
       const deadline = this.#oldest
       const leftMs = deadline.startedAt + this.budgetMs - now
-      if (leftMs > 0) {
+      if (leftMs > ROUNDING_MS) {
         this.#arm(leftMs)
         return
       }

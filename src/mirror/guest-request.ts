@@ -124,6 +124,7 @@ export class GuestRequest extends Deadline implements Completion, HoldOwner, Flu
   }
 
   #begin(request: Request, tracking: Tracking): void {
+    tracking.requests.enter()
     this.#request = request
     this.#tracking = tracking
     this.#target = undefined
@@ -194,6 +195,7 @@ export class GuestRequest extends Deadline implements Completion, HoldOwner, Flu
     this.#target = undefined
     this.#targetRequest.memory = undefined
     this.#owner.leaveDeadline(this)
+    this.#tracking.requests.leave()
     this.#owner.recycle(this)
     if (!isAnswered) request.complete(request.error)
     else if (!this.#isFlush) request.giveBack()

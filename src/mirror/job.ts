@@ -100,6 +100,8 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
   #switchover: Switchover | undefined
   #started: { resolve: () => void; reject: (error: MirrorError) => void } | undefined
   #closed: Promise<void> = Promise.resolve()
+  /** When the last connection of the target is gone and the copier has settled. */
+  #isClosed: Promise<void> = Promise.resolve()
   #isHolding = false
   #heldMs = 0
   #stalls = 0
@@ -252,7 +254,7 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     const { granularity } = this.#tracking.bitmap
     const problem = targetProblem(this.#filter.info, device.info, granularity)
     if (problem !== undefined) {
-      this.#closed = closeQuietly(device)
+      this.#isClosed = closeQuietly(device)
       this.#conclude('failed', problem, 'target-refused')
       return
     }
@@ -414,6 +416,8 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
   /** What it has not flushed is dirty, then it is connected again; the guest's writes follow the background rule meanwhile. */
   #loseTarget(error: string): void {
     const device = this.#releaseTarget()
+    const isClosed = closeQuietly(device).then(() => this.#copier.idle())
+    this.#isClosed = isClosed
     this.#error = error
     this.#enter('waiting')
     this.#switchover?.abort(
@@ -421,10 +425,16 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     )
     this.#reconnects++
     // Only then: nothing of the old connection may reach the target after something of the new one.
-    this.#closed = closeQuietly(device).then(() => this.#copier.idle())
-    void this.#closed.then(() => {
+    void isClosed.then(() => {
       if (this.#state === 'waiting') this.#connector.reconnect(this.#options.reconnectSeconds)
     })
+  }
+
+  async #letGo(device: BlockDevice | undefined): Promise<void> {
+    await this.#isClosed
+    if (device !== undefined) await closeQuietly(device)
+    await this.#copier.idle()
+    await this.#tracking.requests.idle()
   }
 
   #releaseTarget(): BlockDevice {
@@ -443,10 +453,10 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     this.#outcome = outcome
     this.#error = error
     this.#connector.abandon()
-    if (this.#target !== undefined) {
-      this.#closed = closeQuietly(this.#releaseTarget()).then(() => this.#copier.idle())
-    }
+    const device = this.#target === undefined ? undefined : this.#releaseTarget()
+    this.#tracking.abandon()
     this.#filter.detach()
+    this.#closed = this.#letGo(device)
     const reason = code ?? (outcome === 'cancelled' ? 'mirror-cancelled' : 'mirror-failed')
     const failure = new MirrorError(reason, error ?? 'the mirror was cancelled')
     this.#switchover?.abort(failure)

@@ -40,6 +40,7 @@ export class MirrorFilter implements BlockDevice, Completion, GuestRequestOwner 
   #tracking: Tracking | undefined
   #target: Target | undefined
   #listener: MirrorListener | undefined
+  #recordsInUse = 0
   #untrackedCount = 0
   #lastRequestAt = -Infinity
   #forwardedBytes = 0
@@ -86,11 +87,15 @@ export class MirrorFilter implements BlockDevice, Completion, GuestRequestOwner 
   /** Keeps the bits of `tracking` from the next request on; a bitmap left by a former process is attached before the first. */
   attach(tracking: Tracking, listener?: MirrorListener): void {
     assert(this.#tracking === undefined || this.#tracking === tracking, 'mirror: tracks already')
+    assert(this.#recordsInUse === 0 || this.#tracking !== undefined, 'mirror: attached too soon')
     this.#tracking = tracking
     this.#listener = listener
   }
 
-  /** Passes everything through again. Writes under way keep their rule to the end. */
+  /**
+   * Passes everything through again. Writes under way keep their rule to the end: until `tracking.requests.idle()` nothing else may be
+   * attached, nor the storage of its bits be used otherwise.
+   */
   detach(): void {
     this.#tracking = undefined
     this.#target = undefined
@@ -149,6 +154,7 @@ export class MirrorFilter implements BlockDevice, Completion, GuestRequestOwner 
   }
 
   recycle(record: GuestRequest): void {
+    this.#recordsInUse--
     this.#free.push(record)
   }
 
@@ -181,6 +187,7 @@ export class MirrorFilter implements BlockDevice, Completion, GuestRequestOwner 
   }
 
   #take(): GuestRequest {
+    this.#recordsInUse++
     return this.#free.pop() ?? new GuestRequest(this)
   }
 }

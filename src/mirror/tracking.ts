@@ -8,6 +8,7 @@
  * Writes and copies under way are known here as records of their owners'; the set is as large as the requests
  * in flight and is scanned. Runs on one thread.
  */
+import { InFlight } from '../block/in-flight.ts'
 import type { DirtyBitmap } from './bitmap.ts'
 import type { Claims } from './claims.ts'
 import type { FlushLog } from './flush-log.ts'
@@ -64,11 +65,16 @@ export class Tracking {
   readonly claims: Claims
   readonly log: FlushLog
   readonly lock: RangeLock = new RangeLock()
+  /** Guest requests that follow these rules, waiting ones too; left when they have let go of everything. */
+  readonly requests: InFlight = new InFlight()
   readonly #writes: TrackedWrite[] = []
   #backgroundCount = 0
   #transientCount = 0
   #claimedCount = 0
   #dirtiedCount = 0
+  #lossCount = 0
+  /** By slot: `#lossCount` when the run was taken. */
+  readonly #lossCountAtTake: number[] = []
 
   constructor({ bitmap, claims, log }: TrackingParts) {
     this.bitmap = bitmap
@@ -158,6 +164,7 @@ export class Tracking {
     this.claims.record(slot, first, end)
     this.bitmap.clear(first, end)
     this.#claimedCount += end - first
+    this.#lossCountAtTake[slot] = this.#lossCount
     return end
   }
 
@@ -175,14 +182,25 @@ export class Tracking {
 
   /** When the copy of a run has settled; before the lock is released. */
   settleRun(slot: number, first: number, end: number, isCopied: boolean): void {
-    if (!isCopied || !this.log.append(first, end)) this.markDirty(first, end)
+    const isKept = isCopied && this.#lossCountAtTake[slot] === this.#lossCount
+    if (!isKept || !this.log.append(first, end)) this.markDirty(first, end)
     this.claims.erase(slot)
     this.#claimedCount -= end - first
   }
 
-  /** The target may have lost what it has not flushed. */
+  /** The target may have lost what it has not flushed, and any part of what is in flight. */
   targetLost(): void {
+    this.#lossCount++
+    this.taint(0, this.bitmap.chunks)
     this.log.drain((first, end) => this.markDirty(first, end))
+  }
+
+  /**
+   * The bits will not be kept from now on: whoever opens them finds everything dirty. A claim of its own says so, which is one store; it
+   * comes before the first write that leaves no mark.
+   */
+  abandon(): void {
+    this.claims.record(this.claims.slots - 1, 0, this.bitmap.chunks)
   }
 
   /** The chunks differ or may differ, whatever is in flight. */
