@@ -1,7 +1,8 @@
 /**
- * Slots for payloads, made once, in size classes. A slot is room for a wire header, then page-aligned room for the payload, with
- * nothing in between: header and payload leave as one piece, and O_DIRECT is always possible.
- * The arena owns the mapping; a slot belongs to whoever acquired it until it is released. Acquire and release allocate nothing.
+ * Slots for payloads, made once, in size classes. A slot is room for a wire header, then
+ * page-aligned room for the payload, with nothing in between: header and payload leave as one
+ * piece, and O_DIRECT is always possible. The arena owns the mapping; a slot belongs to whoever
+ * acquired it until it is released. Acquire and release allocate nothing.
  *
  *   class of payload 4096:   |....... header|payload 4096|....... header|payload 4096|
  *                             page           page         page           page
@@ -12,7 +13,10 @@ import { mapAnonymous, releasePages, unmap } from './mmap.ts'
 
 /** Bytes in front of a slot's payload. */
 export const HEADROOM = 64
-/** Slots with a payload from this size on give their pages back on release: they are rare and would dominate the RSS (bytes). */
+/**
+ * Slots with a payload from this size on give their pages back on release: they are rare and would
+ * dominate the RSS (bytes).
+ */
 export const RETURNED_PAYLOAD_MIN = 1024 * 1024
 
 export interface SlotClass {
@@ -86,7 +90,10 @@ export class Arena {
     }
   }
 
-  /** The smallest free slot whose payload holds `length` bytes; undefined if every such slot is taken. Contents are arbitrary. */
+  /**
+   * The smallest free slot whose payload holds `length` bytes; undefined if every such slot is
+   * taken. Contents are arbitrary.
+   */
   acquire(length: number): Slot | undefined {
     assert(length <= this.payloadMax, 'arena: no class is large enough')
     for (const stack of this.#stacks) {

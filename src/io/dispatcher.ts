@@ -1,8 +1,9 @@
 /**
- * From operations to completions: the ring, the table of flights, and the queues between them. A claimed flight is `submit`ted (or settled
- * `soon`, without the kernel), waits until ring and kernel have room, and settles exactly once from `settleEarly` or `reap`.
- * Short transfers and interruptions are resubmitted here, unseen by anybody. Invariant: no more is with the kernel than the
- * completion ring holds. It has no loop: the engine calls it turn by turn.
+ * From operations to completions: the ring, the table of flights, and the queues between them. A
+ * claimed flight is `submit`ted (or settled `soon`, without the kernel), waits until ring and
+ * kernel have room, and settles exactly once from `settleEarly` or `reap`. Short transfers and
+ * interruptions are resubmitted here, unseen by anybody. Invariant: no more is with the kernel than
+ * the completion ring holds. It has no loop: the engine calls it turn by turn.
  */
 import assert from 'node:assert'
 import { constants } from 'node:os'
@@ -114,7 +115,10 @@ export class Dispatcher {
     while (this.#ring.next()) this.#completed(this.#ring.tag, this.#ring.result)
   }
 
-  /** What the kernel has not begun is answered with ECANCELED; what it has begun ends in its own time. */
+  /**
+   * What the kernel has not begun is answered with ECANCELED; what it has begun ends in its own
+   * time.
+   */
   cancelAll(): void {
     this.#state = 'cancelling'
     for (let count = this.#queue.count; count > 0; count--) {

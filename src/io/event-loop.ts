@@ -1,10 +1,13 @@
 /**
- * How an engine that blocks its thread shares it with Node's event loop. While the engine waits in the kernel nothing else runs, therefore:
- * - each turn is a process.nextTick that a microtask queued, so that promises resolved by the last one have run to their end first;
- * - the engine also waits for the event loop's own epoll fd: whatever wakes Node (a message, a socket, the thread pool, a signal)
- *   ends the wait, and the next turn comes through setImmediate, after a whole iteration of the event loop;
+ * How an engine that blocks its thread shares it with Node's event loop. While the engine waits in
+ * the kernel nothing else runs, therefore:
+ * - each turn is a process.nextTick that a microtask queued, so that promises resolved by the last
+ *   one have run to their end first;
+ * - the engine also waits for the event loop's own epoll fd: whatever wakes Node (a message, a
+ *   socket, the thread pool, a signal) ends the wait, and the next turn comes through setImmediate,
+ *   after a whole iteration of the event loop;
  * - no wait is longer than the event loop's own would be, which is 0 when immediates are queued.
- * Belongs to one engine and its thread.
+ *   Belongs to one engine and its thread.
  */
 import { eventLoopFd, eventLoopOfThread, eventLoopTimeout } from './libc.ts'
 
@@ -18,7 +21,10 @@ export class EventLoop {
   readonly fd: number
   readonly #loop: number
   readonly #turn: () => void
-  /** Without a handle of its own an event loop never waits; this one counts while the engine has turns. */
+  /**
+   * Without a handle of its own an event loop never waits; this one counts while the engine has
+   * turns.
+   */
   readonly #keepAlive: NodeJS.Timeout
   #isWanted = false
   #turns = 0
@@ -68,7 +74,8 @@ export class EventLoop {
   }
 
   readonly #iterated = (): void => {
-    // Until this phase ends libuv takes the immediate that runs now for one still to come. Clearing another makes Node count.
+    // Until this phase ends libuv takes the immediate that runs now for one still to come. Clearing
+    // another makes Node count.
     clearImmediate(setImmediate(this.#turn))
     this.#isWanted = false
     this.#turns = 0

@@ -1,7 +1,8 @@
 /**
- * The uring engine's table of operations: a fixed number of pooled entries, whose index is the tag of the kernel's completion.
- * An entry is free, or queued for submission, or with the kernel; `FlightTable` hands out free ones, its `queue` is the first in first
- * out of what is to be submitted. Nothing is allocated after construction.
+ * The uring engine's table of operations: a fixed number of pooled entries, whose index is the tag
+ * of the kernel's completion. An entry is free, or queued for submission, or with the kernel;
+ * `FlightTable` hands out free ones, its `queue` is the first in first out of what is to be
+ * submitted. Nothing is allocated after construction.
  */
 import assert from 'node:assert'
 import type { Operation } from './engine.ts'
@@ -27,7 +28,9 @@ export class Flight {
   }
 }
 
-/** Writes the flight's submission entry, for what is not yet done of it. The ring must not be full. */
+/**
+ * Writes the flight's submission entry, for what is not yet done of it. The ring must not be full.
+ */
 export function prepareFlight(ring: Ring, flight: Flight): void {
   const { opcode, fd, offset, address, length, flags, done, tag } = flight
   switch (opcode) {

@@ -1,7 +1,8 @@
 /**
- * A gather in the kernel's own form: a struct msghdr and the struct iovec array it points to, in one piece of memory that both engines read.
- * Whoever made it fills it, lends it to a send, and clears it afterwards: a partial send moves the entries forward, so that
- * a sent gather is spent. The memory it lists is borrowed until the send settles.
+ * A gather in the kernel's own form: a struct msghdr and the struct iovec array it points to, in
+ * one piece of memory that both engines read. Whoever made it fills it, lends it to a send, and
+ * clears it afterwards: a partial send moves the entries forward, so that a sent gather is spent.
+ * The memory it lists is borrowed until the send settles.
  */
 import assert from 'node:assert'
 import type { Gather } from './engine.ts'

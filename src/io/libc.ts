@@ -1,8 +1,9 @@
 /**
- * The only file that declares foreign functions. They come from the process itself: libc, and libuv's view of this thread's event loop.
- * One convention: a function returns the kernel's result, which is >= 0, or a negative errno, and never throws;
- * set-up code wraps it in `check`, which does. Pointers are numbers (user space ends below 2^53). Memory handed over
- * is borrowed for the call; with `fallocateAsync` there is none.
+ * The only file that declares foreign functions. They come from the process itself: libc, and
+ * libuv's view of this thread's event loop. One convention: a function returns the kernel's result,
+ * which is >= 0, or a negative errno, and never throws; set-up code wraps it in `check`, which
+ * does. Pointers are numbers (user space ends below 2^53). Memory handed over is borrowed for the
+ * call; with `fallocateAsync` there is none.
  */
 import assert from 'node:assert'
 import { getSystemErrorName } from 'node:util'
@@ -69,19 +70,27 @@ const libcPoll = native<(fds: Pointer, count: number, timeoutMs: number) => numb
 
 const fromErrno = (result: number): number => (result === -1 ? -koffi.errno() : result)
 
-/** Throws for a negative result, naming the call and the errno; for set-up, not for the data path. */
+/**
+ * Throws for a negative result, naming the call and the errno; for set-up, not for the data path.
+ */
 export function check(result: number, call: string): number {
   if (result >= 0) return result
   const code = getSystemErrorName(result)
   throw Object.assign(new Error(`${call}: ${code}`), { code, errno: result })
 }
 
-/** Address of a view's first byte. The view must be over an explicit ArrayBuffer: small typed arrays may live on the moving heap. */
+/**
+ * Address of a view's first byte. The view must be over an explicit ArrayBuffer: small typed arrays
+ * may live on the moving heap.
+ */
 export function addressOf(view: ArrayBufferView): number {
   return Number(koffi.address(view))
 }
 
-/** The bytes at `address` as JavaScript sees them; the caller keeps them mapped for as long as the view is used. */
+/**
+ * The bytes at `address` as JavaScript sees them; the caller keeps them mapped for as long as the
+ * view is used.
+ */
 export function viewOf(address: number, length: number): ArrayBuffer {
   return koffi.view(BigInt(address), length)
 }
@@ -121,7 +130,10 @@ export function close(fd: number): number {
 export function eventfd(): number {
   return fromErrno(libcEventfd(0, EFD_CLOEXEC))
 }
-/** A second descriptor of the same open file, so that two owners can close it independently. Status flags stay shared. */
+/**
+ * A second descriptor of the same open file, so that two owners can close it independently. Status
+ * flags stay shared.
+ */
 export function duplicate(fd: number): number {
   return fromErrno(libcFcntl(fd, F_DUPFD_CLOEXEC, 3))
 }
@@ -203,7 +215,10 @@ export function socketpair(): [number, number] {
   check(fromErrno(libcSocketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, fds)), 'socketpair')
   return [fds[0]!, fds[1]!]
 }
-/** Ends both directions: whoever waits on the socket stops waiting. What was sent already still leaves. */
+/**
+ * Ends both directions: whoever waits on the socket stops waiting. What was sent already still
+ * leaves.
+ */
 export function shutdown(fd: number): number {
   return fromErrno(libcShutdown(fd, SHUT_RDWR))
 }
@@ -213,7 +228,10 @@ export function setLinger(fd: number, seconds: number): number {
 }
 const POLLERR_HUP_RDHUP = 0x8 | 0x10 | 0x2000
 
-/** Whether the peer of a connected socket has ended its side or reset it, also when there is still something to read. */
+/**
+ * Whether the peer of a connected socket has ended its side or reset it, also when there is still
+ * something to read.
+ */
 export function peerHasClosed(fd: number): boolean {
   // struct pollfd: int fd, short events, short revents
   const pollfd = new Int32Array([fd, 0x2000])
@@ -230,7 +248,9 @@ const SYS_IO_URING_ENTER = 426
 export function ioUringSetup(entries: number, params: Uint32Array): number {
   return fromErrno(syscallSetup(SYS_IO_URING_SETUP, entries, params))
 }
-/** `argument` is the address of a struct io_uring_getevents_arg. Returns how many entries it took. */
+/**
+ * `argument` is the address of a struct io_uring_getevents_arg. Returns how many entries it took.
+ */
 export function ioUringEnter(
   fd: number,
   submit: number,
@@ -263,7 +283,10 @@ export function eventLoopOfThread(): number {
 export function eventLoopFd(loop: number): number {
   return uvBackendFd(loop)
 }
-/** How long the loop itself would wait (ms, from the start of its iteration): 0 if it has work now, -1 for ever. */
+/**
+ * How long the loop itself would wait (ms, from the start of its iteration): 0 if it has work now,
+ * -1 for ever.
+ */
 export function eventLoopTimeout(loop: number): number {
   return uvBackendTimeout(loop)
 }

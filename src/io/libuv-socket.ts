@@ -1,6 +1,7 @@
 /**
- * A socket of the libuv engine: a net.Socket read in paused mode, so that the stream takes in no more than its high water mark ahead
- * of what was asked for, and the kernel's window does the rest. One receive and one send may be under way.
+ * A socket of the libuv engine: a net.Socket read in paused mode, so that the stream takes in no
+ * more than its high water mark ahead of what was asked for, and the kernel's window does the rest.
+ * One receive and one send may be under way.
  */
 import assert from 'node:assert'
 import net from 'node:net'

@@ -1,7 +1,9 @@
 /**
- * The engine over node:fs and node:net, for kernels without io_uring. Files run on libuv's thread pool: set UV_THREADPOOL_SIZE before
- * the process starts (its default, 4, is the number of file operations at a time; the rest wait their turn, a slow sync in front of them).
- * It has no loop of its own: a turn is an iteration of Node's event loop, and ends in its check phase. Belongs to the thread that made it.
+ * The engine over node:fs and node:net, for kernels without io_uring. Files run on libuv's thread
+ * pool: set UV_THREADPOOL_SIZE before the process starts (its default, 4, is the number of file
+ * operations at a time; the rest wait their turn, a slow sync in front of them). It has no loop of
+ * its own: a turn is an iteration of Node's event loop, and ends in its check phase. Belongs to the
+ * thread that made it.
  */
 import assert from 'node:assert'
 import fs from 'node:fs'

@@ -1,7 +1,7 @@
 /**
- * Memory that the kernel may read and write while JavaScript holds it: a view and the address of its first byte.
- * Whoever made it unmaps it; everybody else borrows it for the time of one operation and must not keep
- * the view beyond that.
+ * Memory that the kernel may read and write while JavaScript holds it: a view and the address of
+ * its first byte. Whoever made it unmaps it; everybody else borrows it for the time of one
+ * operation and must not keep the view beyond that.
  */
 export interface Memory {
   /** The bytes as JavaScript sees them. */

@@ -13,7 +13,10 @@ export interface OpenedEngine {
   readonly why: string
 }
 
-/** `auto` takes io_uring where it works. Throws a sentence when `uring` is asked for and does not work. */
+/**
+ * `auto` takes io_uring where it works. Throws a sentence when `uring` is asked for and does not
+ * work.
+ */
 export function openEngine(choice: EngineChoice, options: UringOptions = {}): OpenedEngine {
   if (choice === 'libuv') return { engine: new LibuvEngine(), why: 'libuv engine, as asked for' }
   const obstacle = whyNoUring()

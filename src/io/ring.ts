@@ -1,7 +1,8 @@
 /**
- * One io_uring: its set-up and its two shared rings, as described in io_uring_setup(2) and io_uring_enter(2). It knows entries,
- * not operations. The kernel and this thread share the mapped memory; `tail` of the submission ring and `head` of the completion ring
- * are ours to store, the other two the kernel's. Used by the one thread that made it (IORING_SETUP_SINGLE_ISSUER).
+ * One io_uring: its set-up and its two shared rings, as described in io_uring_setup(2) and
+ * io_uring_enter(2). It knows entries, not operations. The kernel and this thread share the mapped
+ * memory; `tail` of the submission ring and `head` of the completion ring are ours to store, the
+ * other two the kernel's. Used by the one thread that made it (IORING_SETUP_SINGLE_ISSUER).
  */
 import assert from 'node:assert'
 import { constants } from 'node:os'
@@ -46,7 +47,10 @@ const FEAT_NODROP = 1 << 1
 const FEAT_RW_CUR_POS = 1 << 3
 const FEAT_FAST_POLL = 1 << 5
 const FEAT_EXT_ARG = 1 << 8
-/** EXT_ARG is the youngest (Linux 5.11): a wait with a timeout. FAST_POLL lets sockets wait without a kernel thread each. */
+/**
+ * EXT_ARG is the youngest (Linux 5.11): a wait with a timeout. FAST_POLL lets sockets wait without
+ * a kernel thread each.
+ */
 const FEATURES = FEAT_SINGLE_MMAP | FEAT_NODROP | FEAT_RW_CUR_POS | FEAT_FAST_POLL | FEAT_EXT_ARG
 
 const OFF_SQ_RING = 0
@@ -145,8 +149,9 @@ export class Ring {
   }
 
   /**
-   * Writes one submission entry; the ring must not be full. Offset and address are exact up to 2^53.
-   * `flags` is the word that the operation defines for itself (msg_flags, fsync_flags, poll events).
+   * Writes one submission entry; the ring must not be full. Offset and address are exact up to
+   * 2^53. `flags` is the word that the operation defines for itself (msg_flags, fsync_flags, poll
+   * events).
    */
   prepare(
     opcode: number,
@@ -175,8 +180,8 @@ export class Ring {
   }
 
   /**
-   * Hands the prepared entries over, then waits for one completion, `waitMs` at most; with 0 it only looks. It may return early,
-   * with entries left over: they go with the next call.
+   * Hands the prepared entries over, then waits for one completion, `waitMs` at most; with 0 it
+   * only looks. It may return early, with entries left over: they go with the next call.
    */
   enter(waitMs: number): void {
     Atomics.store(this.#words, this.#sqTailAt, this.#sqTail)
@@ -223,7 +228,10 @@ export class Ring {
   }
 }
 
-/** Makes a ring of `entries` submissions and `completions` completions (powers of two). Throws a sentence saying why not. */
+/**
+ * Makes a ring of `entries` submissions and `completions` completions (powers of two). Throws a
+ * sentence saying why not.
+ */
 export function openRing(entries: number, completions: number): Ring {
   assert(completions >= entries, 'ring: no fewer completions than submissions')
   const params = new Uint32Array(PARAMS_WORDS)

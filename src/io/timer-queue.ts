@@ -1,7 +1,8 @@
 /**
- * The timers of one engine in a binary heap. Timers that guard requests are armed and disarmed far more often than they expire, so both
- * are lazy: disarming or arming for later only notes the new time, and the heap learns of it when the old time comes.
- * Invariant: `key` of a queued timer is never later than its `due`. One thread; callbacks run from `expire` only.
+ * The timers of one engine in a binary heap. Timers that guard requests are armed and disarmed far
+ * more often than they expire, so both are lazy: disarming or arming for later only notes the new
+ * time, and the heap learns of it when the old time comes. Invariant: `key` of a queued timer is
+ * never later than its `due`. One thread; callbacks run from `expire` only.
  */
 import assert from 'node:assert'
 import type { Timer } from './clock.ts'
@@ -20,7 +21,10 @@ class QueuedTimer implements Timer {
   readonly #queue: TimerQueue
   readonly expired: () => void
   due = NOT_ARMED
-  /** Order of arming: decides between equal times, and keeps a timer that arms itself out of the running round. */
+  /**
+   * Order of arming: decides between equal times, and keeps a timer that arms itself out of the
+   * running round.
+   */
   sequence = 0
   key = NOT_ARMED
   keySequence = 0
@@ -53,7 +57,10 @@ export class TimerQueue {
     return new QueuedTimer(this, expired)
   }
 
-  /** When `expire` has to run next (the clock's milliseconds); infinite without timers. May be early, never late. */
+  /**
+   * When `expire` has to run next (the clock's milliseconds); infinite without timers. May be
+   * early, never late.
+   */
   get next(): number {
     return this.#heap[0]?.key ?? NOT_ARMED
   }
@@ -74,7 +81,10 @@ export class TimerQueue {
     this.#host.armed(timer.due)
   }
 
-  /** Runs what is due at `now`, in order of time, then of arming. Timers armed by a callback wait for the next round. */
+  /**
+   * Runs what is due at `now`, in order of time, then of arming. Timers armed by a callback wait
+   * for the next round.
+   */
   expire(now: number): void {
     const last = this.#sequence
     for (;;) {

@@ -1,5 +1,6 @@
 /**
- * What a partial result of a read or write means; the same for both engines. Pure: no state, no I/O.
+ * What a partial result of a read or write means; the same for both engines. Pure: no state, no
+ * I/O.
  */
 import { constants } from 'node:os'
 
@@ -12,8 +13,9 @@ export const AGAIN = -(2 ** 31)
 export const LENGTH_MAX = 2 ** 30
 
 /**
- * After the kernel answered `result` to a read of the last `length - done` of `length` bytes: AGAIN, or what to settle with.
- * The end of a file need not be aligned: a direct read that continues there is refused with EINVAL and means the end too.
+ * After the kernel answered `result` to a read of the last `length - done` of `length` bytes:
+ * AGAIN, or what to settle with. The end of a file need not be aligned: a direct read that
+ * continues there is refused with EINVAL and means the end too.
  */
 export function readOutcome(result: number, done: number, length: number): number {
   if (result < 0) return result === -EINVAL && done > 0 ? done : result

@@ -1,8 +1,9 @@
 /**
- * A socket of the uring engine. One receive and one send may be under way; both are ordinary flights that point back here.
- * The fd is blocking: with O_NONBLOCK io_uring answers EAGAIN instead of waiting. Closing shuts the socket down, which
- * ends what waits on it, and closes the fd once the kernel has let go of it. No cancellation by tag is used: a tag that was
- * reused meanwhile would cancel somebody else's write.
+ * A socket of the uring engine. One receive and one send may be under way; both are ordinary
+ * flights that point back here. The fd is blocking: with O_NONBLOCK io_uring answers EAGAIN instead
+ * of waiting. Closing shuts the socket down, which ends what waits on it, and closes the fd once
+ * the kernel has let go of it. No cancellation by tag is used: a tag that was reused meanwhile
+ * would cancel somebody else's write.
  */
 import assert from 'node:assert'
 import { constants } from 'node:os'
@@ -84,7 +85,10 @@ export class UringSocket implements EngineSocket {
     return AGAIN
   }
 
-  /** The flight is over; called just before it settles, so that the settled operation may start the next. */
+  /**
+   * The flight is over; called just before it settles, so that the settled operation may start the
+   * next.
+   */
   finished(flight: Flight): void {
     if (flight === this.#recv) {
       this.#recv = undefined

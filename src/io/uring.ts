@@ -1,8 +1,9 @@
 /**
- * The engine over io_uring. It runs in turns: settle what needs no kernel; let batching tasks add their work; submit everything with one
- * system call, which also waits for completions; settle those; run the timers that are due. `EventLoop` says how turns and
- * Node share the thread. An engine with nothing under way has no turns. It and everything it is given belong to
- * the thread that made it.
+ * The engine over io_uring. It runs in turns: settle what needs no kernel; let batching tasks add
+ * their work; submit everything with one system call, which also waits for completions; settle
+ * those; run the timers that are due. `EventLoop` says how turns and Node share the thread. An
+ * engine with nothing under way has no turns. It and everything it is given belong to the thread
+ * that made it.
  */
 import assert from 'node:assert'
 import type { Timer } from './clock.ts'
@@ -21,7 +22,10 @@ const FSYNC_DATASYNC = 1
 export interface UringOptions {
   /** Submissions per system call; a power of two. */
   readonly entries?: number
-  /** Operations with the kernel at a time; a power of two, at least `entries`. More wait in a queue of the engine. */
+  /**
+   * Operations with the kernel at a time; a power of two, at least `entries`. More wait in a queue
+   * of the engine.
+   */
   readonly completions?: number
   /** Operations under way at a time, those in the queue included. Starting more is an assertion. */
   readonly operationsMax?: number

@@ -1,6 +1,7 @@
 /**
- * What both engines promise, as a suite. Results are the kernel's, so the tests compare numbers: counts, 0, negative errnos.
- * The engine under test shares the thread with the test runner, which is part of what is tested: nothing may starve.
+ * What both engines promise, as a suite. Results are the kernel's, so the tests compare numbers:
+ * counts, 0, negative errnos. The engine under test shares the thread with the test runner, which
+ * is part of what is tested: nothing may starve.
  */
 import { afterAll, beforeAll, describe } from 'vitest'
 import type { Engine, Gather, Operation } from '../../src/io/engine.ts'
@@ -46,7 +47,9 @@ export function describeEngine(name: string, open: OpenEngine): void {
   })
 }
 
-/** Starts one operation and resolves with its result; fails if it settles inside the call or twice. */
+/**
+ * Starts one operation and resolves with its result; fails if it settles inside the call or twice.
+ */
 export function result(start: (operation: Operation) => void): Promise<number> {
   return new Promise((resolve, reject) => {
     let isInside = true

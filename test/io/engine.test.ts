@@ -1,4 +1,6 @@
-/** Both engines against the suite; uring also with rings so small that everything queues and wraps. */
+/**
+ * Both engines against the suite; uring also with rings so small that everything queues and wraps.
+ */
 
 import { describe } from 'vitest'
 import { LibuvEngine } from '../../src/io/libuv.ts'

@@ -4,10 +4,15 @@ import { viewOf } from '../../src/io/libc.ts'
 import type { Memory } from '../../src/io/memory.ts'
 import { Random } from '../support/random.ts'
 
-/** The kernel does not look at it here, so that any address will do: one beyond 32 bits, whose sums carry. */
+/**
+ * The kernel does not look at it here, so that any address will do: one beyond 32 bits, whose sums
+ * carry.
+ */
 const MEMORY: Memory = { bytes: new Uint8Array(2 ** 20), address: 0x7fff_ffff_f000 }
 
-/** What the kernel would read: pairs of address and length, following struct msghdr (recvmsg(2)). */
+/**
+ * What the kernel would read: pairs of address and length, following struct msghdr (recvmsg(2)).
+ */
 function entries(gather: IovecGather): [address: number, length: number][] {
   const header = new BigUint64Array(viewOf(gather.address, 56).slice(0))
   const count = Number(header[3])

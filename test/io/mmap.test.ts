@@ -6,7 +6,10 @@ import { PAGE_SIZE } from '../../src/io/memory.ts'
 import { mapAnonymous, mapShared, releasePages, unmap } from '../../src/io/mmap.ts'
 import { temporary } from '../support/temporary.ts'
 
-/** Maps the file, writes into it, says so, and waits to be killed. Built code: Node runs it without the test runner. */
+/**
+ * Maps the file, writes into it, says so, and waits to be killed. Built code: Node runs it without
+ * the test runner.
+ */
 const CHILD = `
   import fs from 'node:fs'
   import { mapShared } from '${new URL('../../dist/io/mmap.js', import.meta.url)}'

@@ -10,7 +10,10 @@ import { UringEngine, whyNoUring } from '../../src/io/uring.ts'
 
 const why = whyNoUring()
 
-/** Built code: a worker runs it without the test runner. Echoes messages while a receive waits for ever. */
+/**
+ * Built code: a worker runs it without the test runner. Echoes messages while a receive waits for
+ * ever.
+ */
 const WORKER = `
   import { parentPort } from 'node:worker_threads'
   import { openEngine } from '${new URL('../../dist/io/open-engine.js', import.meta.url)}'

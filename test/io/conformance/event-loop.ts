@@ -14,7 +14,10 @@ const PATIENCE_MS = 500
 export function testEventLoop(subject: Subject): void {
   const memory = mapAnonymous(4096)
 
-  /** Runs `body` while a receive is under way for which nothing will arrive, so that the engine waits in the kernel. */
+  /**
+   * Runs `body` while a receive is under way for which nothing will arrive, so that the engine
+   * waits in the kernel.
+   */
   const whileWaiting = async (body: () => Promise<void>): Promise<void> => {
     const { socket, peer } = unixPair(subject.engine)
     peer.pause()
