@@ -1,5 +1,6 @@
 /**
- * A failed request, for callers that await one (the promise facade). Inside the data path an errno travels in `Request.error`.
+ * A failed request, for callers that await one (the promise facade). Inside the data path an errno
+ * travels in `Request.error`.
  */
 import { constants } from 'node:os'
 

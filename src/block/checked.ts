@@ -1,11 +1,13 @@
 /**
- * The first link of a chain: the contract of a block device, checked once, so that neither filters nor leaves check
- * again. What a client may get wrong is answered with an errno; what our own code may get wrong is asserted. The one
- * thing that it emulates is FUA, by a flush that follows, where the device can flush but lacks FUA.
+ * The first link of a chain: the contract of a block device, checked once, so that neither filters
+ * nor leaves check again. What a client may get wrong is answered with an errno; what our own code
+ * may get wrong is asserted. The one thing that it emulates is FUA, by a flush that follows, where
+ * the device can flush but lacks FUA.
  *
- * Answers, in the order of checking: unknown command or flag EINVAL; a change to a read-only device EPERM; a command
- * that the device does not offer ENOTSUP; nothing to do or not aligned to the block size EINVAL; past the end of the
- * device ENOSPC for what writes and EINVAL for the rest; after close ESHUTDOWN (NBD proto, Error values).
+ * Answers, in the order of checking: unknown command or flag EINVAL; a change to a read-only device
+ * EPERM; a command that the device does not offer ENOTSUP; nothing to do or not aligned to the
+ * block size EINVAL; past the end of the device ENOSPC for what writes and EINVAL for the rest;
+ * after close ESHUTDOWN (NBD proto, Error values).
  */
 import assert from 'node:assert/strict'
 import {
@@ -30,7 +32,10 @@ import { type Completion, Request } from './request.ts'
 
 export const checked: Filter = next => new Checked(next)
 
-/** Flags by command, FUA aside, which is allowed everywhere (NBD proto, Command flags); undefined for a command we do not know. */
+/**
+ * Flags by command, FUA aside, which is allowed everywhere (NBD proto, Command flags); undefined
+ * for a command we do not know.
+ */
 const FLAGS_ALLOWED: readonly (number | undefined)[] = (() => {
   const allowed: (number | undefined)[] = []
   allowed[NBD_CMD_READ] = NBD_CMD_FLAG_DF
@@ -159,9 +164,9 @@ function isOffered(info: DeviceInfo, command: number): boolean {
 }
 
 /**
- * FUA by a flush: the change goes down without the flag; once it has succeeded, a flush follows, and the change is
- * completed with the flush's outcome. It stays pushed on the change during the flush, so that a device which completes
- * the change a second time is caught and not believed.
+ * FUA by a flush: the change goes down without the flag; once it has succeeded, a flush follows,
+ * and the change is completed with the flush's outcome. It stays pushed on the change during the
+ * flush, so that a device which completes the change a second time is caught and not believed.
  */
 class FollowUp implements Completion {
   readonly #next: BlockDevice

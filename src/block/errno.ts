@@ -1,5 +1,6 @@
 /**
- * The errnos of the data path (Linux numbering, positive): those that NBD can carry (NBD proto, Error values).
+ * The errnos of the data path (Linux numbering, positive): those that NBD can carry (NBD proto,
+ * Error values).
  */
 export const EPERM = 1
 export const EIO = 5
@@ -17,7 +18,10 @@ const ENOSYS = 38
 const EDQUOT = 122
 const ECANCELED = 125
 
-/** What a request fails with when the kernel says `errno`: the same, or the nearest that NBD has a word for, or EIO. */
+/**
+ * What a request fails with when the kernel says `errno`: the same, or the nearest that NBD has a
+ * word for, or EIO.
+ */
 export function requestErrno(errno: number): number {
   switch (errno) {
     case EPERM:

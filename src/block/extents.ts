@@ -1,9 +1,13 @@
 /**
- * The answer to a block status: adjacent extents with their base:allocation flags, from the request's offset on. Owned and reused by
- * the starter of the request. Neighbours with equal flags are merged as they are added, so consumers see maximal extents.
+ * The answer to a block status: adjacent extents with their base:allocation flags, from the
+ * request's offset on. Owned and reused by the starter of the request. Neighbours with equal flags
+ * are merged as they are added, so consumers see maximal extents.
  */
 
-/** Most extents one answer holds; a longer answer is cut short, which the protocol allows (NBD proto, block status). */
+/**
+ * Most extents one answer holds; a longer answer is cut short, which the protocol allows (NBD
+ * proto, block status).
+ */
 export const EXTENTS_MAX = 1024
 
 export class Extents {

@@ -1,6 +1,7 @@
 /**
- * Promises over a block device, for tests and control code; not for the data path, since it allocates and copies. Calls
- * may overlap, and then have no order, as below. Every failure is a BlockError.
+ * Promises over a block device, for tests and control code; not for the data path, since it
+ * allocates and copies. Calls may overlap, and then have no order, as below. Every failure is a
+ * BlockError.
  */
 import {
   NBD_CMD_BLOCK_STATUS,

@@ -1,6 +1,7 @@
 /**
- * Block status of a file: the file system tells data from holes by lseek(2). Seeks are answered from metadata and do not move
- * data, but they block, so one request makes a bounded number of them and the answer is cut short there.
+ * Block status of a file: the file system tells data from holes by lseek(2). Seeks are answered
+ * from metadata and do not move data, but they block, so one request makes a bounded number of them
+ * and the answer is cut short there.
  */
 
 import { seekSync } from 'fs-ext'

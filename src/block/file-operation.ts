@@ -1,5 +1,6 @@
 /**
- * One request on a file, from submit to completion: a pooled operation of the engine that goes through one or more steps.
+ * One request on a file, from submit to completion: a pooled operation of the engine that goes
+ * through one or more steps.
  *
  *   read -> done        write, trim -> (sync if FUA) -> done        flush: sync -> done
  *   write zeroes: punch -> zero range -> write, the first that the kernel does -> (sync if FUA) -> done
@@ -36,14 +37,20 @@ export interface FileOwner {
   finished(operation: FileOperation, request: Request, error: number): void
 }
 
-/** Bytes written at a time where zeroes have to be written: large enough to be fast, small enough not to be in the way. */
+/**
+ * Bytes written at a time where zeroes have to be written: large enough to be fast, small enough
+ * not to be in the way.
+ */
 const ZEROES_LENGTH = 1024 * 1024
 const EBUSY = 16
 const ENOSYS = 38
 
 let sharedZeroes: Memory | undefined
 
-/** Zeroes to write from, for ever: mapped and never touched, so they take no memory. Nobody writes to them. */
+/**
+ * Zeroes to write from, for ever: mapped and never touched, so they take no memory. Nobody writes
+ * to them.
+ */
 function zeroes(): Memory {
   sharedZeroes ??= mapAnonymous(ZEROES_LENGTH)
   return sharedZeroes
@@ -145,8 +152,8 @@ export class FileOperation implements Operation {
     const { flags } = this.#request!
     const isFast = (flags & NBD_CMD_FLAG_FAST_ZERO) !== 0
     if (canPunch && (flags & NBD_CMD_FLAG_NO_HOLE) === 0) {
-      // Reads back as zeroes on a file, and on a block device too: there the kernel does it by an offloaded
-      // write zeroes without fallback, never by a discard (blkdev_fallocate).
+      // Reads back as zeroes on a file, and on a block device too: there the kernel does it by an
+      // offloaded write zeroes without fallback, never by a discard (blkdev_fallocate).
       this.#punch('punch')
     } else if (canZeroRange && !(isFast && isBlockDevice)) {
       // On a block device without the offload the kernel writes pages of zeroes, which is not fast.

@@ -1,9 +1,10 @@
 /**
- * The leaf over a file or a block device. It owns the fd and a pool of operations; a request costs no allocation. Everything
- * the kernel says is passed on as it is, except what NBD has no word for (see `requestErrno`).
+ * The leaf over a file or a block device. It owns the fd and a pool of operations; a request costs
+ * no allocation. Everything the kernel says is passed on as it is, except what NBD has no word for
+ * (see `requestErrno`).
  *
- * Invariant: bytes outside the range of a request never change, and where zeroes were asked for none of the old contents is left,
- * whichever of its methods the kernel refuses.
+ * Invariant: bytes outside the range of a request never change, and where zeroes were asked for
+ * none of the old contents is left, whichever of its methods the kernel refuses.
  */
 import assert from 'node:assert/strict'
 import { closeSync } from 'node:fs'
@@ -19,7 +20,10 @@ import type { Request } from './request.ts'
 /** Direct I/O takes memory from addresses that are multiples of it (bytes). */
 const MEMORY_ALIGNMENT = 512
 
-/** Opens a disk on an engine, which must outlive it. Rejects with OpenError, whose message says what to do. */
+/**
+ * Opens a disk on an engine, which must outlive it. Rejects with OpenError, whose message says what
+ * to do.
+ */
 export async function openFile(
   path: string,
   engine: Engine,
@@ -80,8 +84,9 @@ export class FileDevice implements BlockDevice, FileOwner {
   }
 
   /**
-   * A failed sync of buffered writes loses them and marks their pages clean, so the next one would succeed and mean
-   * nothing: there is no durability any more, and we go on saying so. Direct writes have reported their own errors.
+   * A failed sync of buffered writes loses them and marks their pages clean, so the next one would
+   * succeed and mean nothing: there is no durability any more, and we go on saying so. Direct
+   * writes have reported their own errors.
    */
   syncFailed(): void {
     if (!this.isDirect) this.#isDamaged = true

@@ -1,9 +1,10 @@
 /**
- * The filter that can hold requests back. To quiesce is to stop admission *and* to wait until everything admitted has
- * completed: whoever awaits it knows that nothing moves below. What arrives meanwhile is parked, and resume admits it in the order of
- * arrival, ahead of what arrives later.
+ * The filter that can hold requests back. To quiesce is to stop admission *and* to wait until
+ * everything admitted has completed: whoever awaits it knows that nothing moves below. What arrives
+ * meanwhile is parked, and resume admits it in the order of arrival, ahead of what arrives later.
  *
- * Invariant: a quiesced gate has nothing in flight. One thread, no locks; parked requests are borrowed from their starters.
+ * Invariant: a quiesced gate has nothing in flight. One thread, no locks; parked requests are
+ * borrowed from their starters.
  */
 import assert from 'node:assert/strict'
 import type { Clock } from '../io/clock.ts'
@@ -13,7 +14,10 @@ import { InFlight } from './in-flight.ts'
 import type { Completion, Request } from './request.ts'
 import { RequestQueue } from './request-queue.ts'
 
-/** Most requests parked. The starters' slots add up to less, so more than this is a defect and not load. */
+/**
+ * Most requests parked. The starters' slots add up to less, so more than this is a defect and not
+ * load.
+ */
 export const PARKED_MAX = 65536
 
 /** Why a quiesce did not come about. */
@@ -85,8 +89,8 @@ export class Gate implements BlockDevice, Completion {
   }
 
   /**
-   * Stops admission at once and resolves when nothing is in flight. Calling it again joins the first call. Rejects with
-   * QuiesceError if resume or close comes before that.
+   * Stops admission at once and resolves when nothing is in flight. Calling it again joins the
+   * first call. Rejects with QuiesceError if resume or close comes before that.
    */
   quiesce(): Promise<void> {
     if (this.#closed !== undefined) return Promise.reject(new QuiesceError('closed', this.inFlight))
@@ -98,8 +102,8 @@ export class Gate implements BlockDevice, Completion {
   }
 
   /**
-   * As quiesce, for at most `timeoutMs`. If that does not suffice it resumes, for everybody, and rejects with
-   * QuiesceError `timeout`: a disk that answers late delays nobody more than that.
+   * As quiesce, for at most `timeoutMs`. If that does not suffice it resumes, for everybody, and
+   * rejects with QuiesceError `timeout`: a disk that answers late delays nobody more than that.
    */
   async quiesceWithin(clock: Clock, timeoutMs: number): Promise<void> {
     const drained = this.quiesce()
@@ -116,12 +120,18 @@ export class Gate implements BlockDevice, Completion {
     }
   }
 
-  /** Admits what is parked, oldest first, then whatever comes. Does nothing on a gate that is not stopped. */
+  /**
+   * Admits what is parked, oldest first, then whatever comes. Does nothing on a gate that is not
+   * stopped.
+   */
   resume(): void {
     this.#giveUp('resumed')
   }
 
-  /** Completes what is parked with ESHUTDOWN, waits for what is in flight, then closes what is below. */
+  /**
+   * Completes what is parked with ESHUTDOWN, waits for what is in flight, then closes what is
+   * below.
+   */
   close(): Promise<void> {
     if (this.#closed === undefined) {
       this.#closed = this.#inFlight.idle().then(() => this.#next.close())
@@ -145,7 +155,8 @@ export class Gate implements BlockDevice, Completion {
   }
 
   #emptyParked(): void {
-    // A completion from inside the loop may submit, quiesce, resume or close; the outermost loop does it all, in order.
+    // A completion from inside the loop may submit, quiesce, resume or close; the outermost loop
+    // does it all, in order.
     if (this.#isReadmitting) return
     this.#isReadmitting = true
     while (this.#quiesce === undefined) {

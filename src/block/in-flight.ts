@@ -1,6 +1,6 @@
 /**
- * Counts what is under way, and lets close wait for the last of it. One per device; nothing is allocated until
- * somebody waits. Invariant: the count is what was entered and has not left.
+ * Counts what is under way, and lets close wait for the last of it. One per device; nothing is
+ * allocated until somebody waits. Invariant: the count is what was entered and has not left.
  */
 import assert from 'node:assert/strict'
 

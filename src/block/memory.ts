@@ -1,6 +1,7 @@
 /**
- * The leaf that keeps its bytes in memory: for tests and demonstrations. Requests complete before `submit` returns.
- * A page of zeroes counts as a hole, so that sparse contents are known without being tracked.
+ * The leaf that keeps its bytes in memory: for tests and demonstrations. Requests complete before
+ * `submit` returns. A page of zeroes counts as a hole, so that sparse contents are known without
+ * being tracked.
  */
 import {
   NBD_CMD_BLOCK_STATUS,
@@ -26,7 +27,10 @@ export class MemoryDevice implements BlockDevice {
   readonly bytes: Uint8Array
   readonly #buffer: Buffer
 
-  /** `contents`: a size in bytes, or the memory to use as it is. `info` overrides what the device says of itself. */
+  /**
+   * `contents`: a size in bytes, or the memory to use as it is. `info` overrides what the device
+   * says of itself.
+   */
   constructor(contents: number | Uint8Array, info: Partial<DeviceInfo> = {}) {
     this.bytes = typeof contents === 'number' ? new Uint8Array(contents) : contents
     this.#buffer = Buffer.from(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length)

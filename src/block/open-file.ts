@@ -1,7 +1,8 @@
 /**
- * Opens a file or a block device for us alone, and finds out what it can do. Direct I/O is decided here once: block devices
- * always, files where a real read at their alignment works; direct and buffered I/O are never mixed on one disk. Set-up code:
- * it blocks, for at most LOCK_WAIT_MS where a lock is taken. The caller owns the fd that it returns.
+ * Opens a file or a block device for us alone, and finds out what it can do. Direct I/O is decided
+ * here once: block devices always, files where a real read at their alignment works; direct and
+ * buffered I/O are never mixed on one disk. Set-up code: it blocks, for at most LOCK_WAIT_MS where
+ * a lock is taken. The caller owns the fd that it returns.
  */
 import {
   closeSync,
@@ -32,7 +33,10 @@ export interface OpenFileOptions {
   readonly readOnly?: boolean
   /** Device-mapper holds the block device already, so that it cannot be claimed. */
   readonly held?: boolean
-  /** `auto`: direct I/O where it can be. `on`: refuse to go without. `off`: refused for block devices. */
+  /**
+   * `auto`: direct I/O where it can be. `on`: refuse to go without. `off`: refused for block
+   * devices.
+   */
   readonly direct?: 'auto' | 'on' | 'off'
 }
 
@@ -62,7 +66,10 @@ export class OpenError extends Error {
   }
 }
 
-/** Longest wait for a lock that somebody has just now: udev takes a shared one while it looks at a new device (ms). */
+/**
+ * Longest wait for a lock that somebody has just now: udev takes a shared one while it looks at a
+ * new device (ms).
+ */
 export const LOCK_WAIT_MS = 2000
 const LOCK_RETRY_MS = 50
 export const SEEK_END = 2
@@ -134,7 +141,8 @@ async function openAttempt(
 function open(path: string, options: OpenFileOptions, isDirect: boolean): number {
   let flags = options.readOnly ? constants.O_RDONLY : constants.O_RDWR
   if (isDirect) flags |= constants.O_DIRECT
-  // On a block device O_EXCL claims it against mounts and device-mapper; without O_CREAT it means nothing on a file.
+  // On a block device O_EXCL claims it against mounts and device-mapper; without O_CREAT it means
+  // nothing on a file.
   if (!options.held && look(path).isBlockDevice()) flags |= constants.O_EXCL
   try {
     return openSync(path, flags)
@@ -216,7 +224,10 @@ function sizeOf(path: string, fd: number): number {
   return size
 }
 
-/** Tries a real read: what the file system says of its alignment is not always what the disk below it takes. */
+/**
+ * Tries a real read: what the file system says of its alignment is not always what the disk below
+ * it takes.
+ */
 function canRead(fd: number, length: number): boolean {
   const memory = mapAnonymous(PAGE_SIZE * Math.ceil(length / PAGE_SIZE))
   try {

@@ -1,7 +1,7 @@
 /**
- * The rules for what a server may say about one piece. Each broken rule throws ProtocolError, because after it nothing
- * that this server says can be trusted. Pure bookkeeping: nothing here receives, and nothing is allocated unless a read is answered
- * out of order.
+ * The rules for what a server may say about one piece. Each broken rule throws ProtocolError,
+ * because after it nothing that this server says can be trusted. Pure bookkeeping: nothing here
+ * receives, and nothing is allocated unless a read is answered out of order.
  */
 import {
   BLOCK_STATUS_PREFIX_SIZE,
@@ -35,7 +35,9 @@ import type { Piece } from './remote-piece.ts'
 const STATE_MASK = NBD_STATE_HOLE | NBD_STATE_ZERO
 const ERROR_CHUNK_MAX = ERROR_CHUNK_PREFIX_SIZE + NBD_MAX_STRING + ERROR_CHUNK_TRAILER_MAX
 
-/** Bytes of a chunk's payload that are taken together with its header. Checks the payload's length. */
+/**
+ * Bytes of a chunk's payload that are taken together with its header. Checks the payload's length.
+ */
 export function fixedPart(piece: Piece, type: number, length: number): number {
   const { command } = piece.request
   if (type >= NBD_REPLY_TYPE_FLAG_ERROR) {
@@ -88,7 +90,9 @@ export function addContent(piece: Piece, offset: number, length: number): void {
   piece.covered += length
 }
 
-/** Takes note of an error chunk, whose `length` bytes of payload are at `at`; the first one counts. */
+/**
+ * Takes note of an error chunk, whose `length` bytes of payload are at `at`; the first one counts.
+ */
 export function addError(
   piece: Piece,
   type: number,
@@ -118,9 +122,9 @@ export function addError(
 }
 
 /**
- * Takes the extent that follows `piece.covered` bytes; `isLast` if the chunk ends with it. Only the last may reach beyond the
- * request, and is cut there. The answer ends early at an extent that is not whole blocks or has no room: after a gap the offsets of
- * what follows would be wrong.
+ * Takes the extent that follows `piece.covered` bytes; `isLast` if the chunk ends with it. Only the
+ * last may reach beyond the request, and is cut there. The answer ends early at an extent that is
+ * not whole blocks or has no room: after a gap the offsets of what follows would be wrong.
  */
 export function addExtent(
   piece: Piece,

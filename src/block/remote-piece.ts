@@ -1,6 +1,7 @@
 /**
- * The bookkeeping of the remote device. A piece is one request on the wire, a work is one request of ours, which takes
- * several pieces when it is longer than the server allows. Both are pooled; a piece's place in the pool is its cookie.
+ * The bookkeeping of the remote device. A piece is one request on the wire, a work is one request
+ * of ours, which takes several pieces when it is longer than the server allows. Both are pooled; a
+ * piece's place in the pool is its cookie.
  */
 import type { Coverage } from 'nbd-client-ts'
 import type { Request } from './request.ts'
@@ -40,7 +41,10 @@ export class Piece {
   error = 0
   /** A structured chunk has come, after which a simple reply must not. */
   isStructured = false
-  /** Bytes from the start that have been answered without a gap; all there is to know of servers that answer in order. */
+  /**
+   * Bytes from the start that have been answered without a gap; all there is to know of servers
+   * that answer in order.
+   */
   covered = 0
   /** Made for a server that answers a read out of order. */
   coverage: Coverage | undefined

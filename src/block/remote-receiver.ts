@@ -1,7 +1,8 @@
 /**
- * Receives and takes apart the replies of a remote device. Bytes arrive in one buffer; the data of a small read is copied from
- * there, the rest of a large one is received straight into the request's memory. One receive is always under way, so that
- * the end of the connection is noticed when nothing else happens. Owns the buffer; the socket belongs to the device.
+ * Receives and takes apart the replies of a remote device. Bytes arrive in one buffer; the data of
+ * a small read is copied from there, the rest of a large one is received straight into the
+ * request's memory. One receive is always under way, so that the end of the connection is noticed
+ * when nothing else happens. Owns the buffer; the socket belongs to the device.
  */
 import {
   BLOCK_STATUS_PREFIX_SIZE,
@@ -178,7 +179,10 @@ export class RemoteReceiver implements Operation {
     else this.#chunkEnds()
   }
 
-  /** Takes the header of a chunk together with the fixed part of its payload; false if that is not here yet. */
+  /**
+   * Takes the header of a chunk together with the fixed part of its payload; false if that is not
+   * here yet.
+   */
   #takeChunk(available: number): boolean {
     const at = this.#head
     const type = this.#view.getUint16(at + STRUCTURED_REPLY_TYPE_AT)

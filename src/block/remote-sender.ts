@@ -1,6 +1,7 @@
 /**
- * Sends the pieces of a remote device: headers from a table of its own, one place per piece, data from where the request has it.
- * One send at a time; everything added before `send` leaves with it. Owns the headers; a piece is borrowed until `sent`.
+ * Sends the pieces of a remote device: headers from a table of its own, one place per piece, data
+ * from where the request has it. One send at a time; everything added before `send` leaves with it.
+ * Owns the headers; a piece is borrowed until `sent`.
  */
 import { NBD_CMD_DISC, NBD_CMD_WRITE, putRequest, REQUEST_SIZE } from 'nbd-client-ts'
 import type { Engine, EngineSocket, Gather, Operation } from '../io/engine.ts'

@@ -1,13 +1,15 @@
 /**
- * The leaf over an NBD connection in the transmission phase. Requests wait in a queue, go out in pieces that the server
- * allows, all of a turn in one send, and come back in any order. The device owns the socket, the headers and the receive buffer; a
- * request's memory is the engine's until its pieces are both sent and answered.
+ * The leaf over an NBD connection in the transmission phase. Requests wait in a queue, go out in
+ * pieces that the server allows, all of a turn in one send, and come back in any order. The device
+ * owns the socket, the headers and the receive buffer; a request's memory is the engine's until its
+ * pieces are both sent and answered.
  *
  *   submit -> queue -> (end of turn) pieces -> one gathered send -> replies -> complete
  *
- * Once the connection is lost (end of stream, broken protocol, a request unanswered for too long) it stays lost:
- * the socket is closed such that unsent data is thrown away, and when the engine has let go of everything, every request
- * completes with ESHUTDOWN. Whether the server has carried any of them out is unknown.
+ * Once the connection is lost (end of stream, broken protocol, a request unanswered for too long)
+ * it stays lost: the socket is closed such that unsent data is thrown away, and when the engine has
+ * let go of everything, every request completes with ESHUTDOWN. Whether the server has carried any
+ * of them out is unknown.
  */
 import assert from 'node:assert/strict'
 import {
@@ -43,11 +45,16 @@ export interface RemoteOptions {
   /** A connected stream socket behind its handshake, ours from now on. */
   readonly fd: number
   readonly info: RemoteInfo
-  /** Longest time without the reply to any one request, before the connection counts as lost (ms). */
+  /**
+   * Longest time without the reply to any one request, before the connection counts as lost (ms).
+   */
   readonly requestTimeoutMs: number
   /** Default: the engine. */
   readonly clock?: Clock
-  /** Called once if the connection is lost, after the last request has completed: nothing of ours is under way any more. */
+  /**
+   * Called once if the connection is lost, after the last request has completed: nothing of ours is
+   * under way any more.
+   */
   readonly onLost?: (reason: string) => void
 }
 
@@ -258,12 +265,15 @@ export class RemoteDevice implements BlockDevice, ReceiverOwner, SenderOwner, Ta
 
   #lose(reason: string): void {
     if (this.#state === 'lost' || this.#state === 'closed') return
-    // What has not left yet must never arrive: once we have given up, an old write would destroy a newer one.
+    // What has not left yet must never arrive: once we have given up, an old write would destroy a
+    // newer one.
     setLinger(this.#fd, 0)
     this.#closeSocket('lost', reason)
   }
 
-  /** The requests' memory is the engine's until the socket is closed, so they complete after that. */
+  /**
+   * The requests' memory is the engine's until the socket is closed, so they complete after that.
+   */
   #closeSocket(state: 'lost' | 'closed', reason = ''): void {
     if (this.#state === 'lost' || this.#state === 'closed') return
     this.#state = state

@@ -1,6 +1,6 @@
 /**
- * First in, first out, in a ring that grows to a limit and never shrinks. It borrows the requests; nothing is allocated once it has
- * grown to what its user needs.
+ * First in, first out, in a ring that grows to a limit and never shrinks. It borrows the requests;
+ * nothing is allocated once it has grown to what its user needs.
  */
 import assert from 'node:assert/strict'
 import type { Request } from './request.ts'
@@ -31,11 +31,6 @@ export class RequestQueue {
     this.#ring[(this.#head + this.#count) & (this.#ring.length - 1)] = request
     this.#count++
     return true
-  }
-
-  /** The oldest, left where it is; undefined when empty. */
-  peek(): Request | undefined {
-    return this.#ring[this.#head]
   }
 
   /** Takes the oldest out; undefined when empty. */

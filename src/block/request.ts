@@ -1,21 +1,27 @@
 /**
- * One request on its way through a chain of block devices. It travels down by `BlockDevice.submit` and its completion travels
- * back up: a device that wants to see the completion pushes itself before it passes the request on, as a filter
- * does with a Linux bio.
+ * One request on its way through a chain of block devices. It travels down by `BlockDevice.submit`
+ * and its completion travels back up: a device that wants to see the completion pushes itself
+ * before it passes the request on, as a filter does with a Linux bio.
  *
- * Requests are pooled by whoever starts them (a connection, the copier, a test). The memory belongs to the starter, and
- * is lent to the chain from submit to completion, and beyond it while `isLent`. Nothing here is checked: `checked` is the
- * first link of a chain.
+ * Requests are pooled by whoever starts them (a connection, the copier, a test). The memory belongs
+ * to the starter, and is lent to the chain from submit to completion, and beyond it while `isLent`.
+ * Nothing here is checked: `checked` is the first link of a chain.
  */
 import type { Memory } from '../io/memory.ts'
 import type { Extents } from './extents.ts'
 
-/** Sees a request come back. `request.error` is final for the caller only after the last one has run. */
+/**
+ * Sees a request come back. `request.error` is final for the caller only after the last one has
+ * run.
+ */
 export interface Completion {
   completed(request: Request): void
 }
 
-/** Hears that the last borrower has given a request back which was completed before: now it may be used again. */
+/**
+ * Hears that the last borrower has given a request back which was completed before: now it may be
+ * used again.
+ */
 export interface Lender {
   givenBack(request: Request): void
 }
@@ -37,9 +43,14 @@ export class Request {
   memoryOffset = 0
   /** Where the answer of a block status goes. */
   extents: Extents | undefined = undefined
-  /** 0, or the positive errno (Linux numbering) that the request failed with. Valid once completed. */
+  /**
+   * 0, or the positive errno (Linux numbering) that the request failed with. Valid once completed.
+   */
   error = 0
-  /** Set once by a starter that reuses requests or memory; it then looks at `isLent` when a request completes. */
+  /**
+   * Set once by a starter that reuses requests or memory; it then looks at `isLent` when a request
+   * completes.
+   */
   lender: Lender | undefined = undefined
 
   readonly #stack: (Completion | undefined)[] = new Array(COMPLETION_DEPTH_MAX).fill(undefined)
@@ -53,8 +64,8 @@ export class Request {
   }
 
   /**
-   * Ends the work of the device that calls it, with 0 or a positive errno; runs the completion pushed last.
-   * A filter that was called passes the outcome on by calling `complete` again.
+   * Ends the work of the device that calls it, with 0 or a positive errno; runs the completion
+   * pushed last. A filter that was called passes the outcome on by calling `complete` again.
    */
   complete(error: number): void {
     if (this.#depth === 0) throw new Error('request: completed twice')
@@ -70,8 +81,9 @@ export class Request {
   }
 
   /**
-   * A device borrows the request and its memory beyond the completion which it is about to pass on: the mirror does when the source
-   * has answered and the target is still being sent the payload. At most one loan for each request in flight.
+   * A device borrows the request and its memory beyond the completion which it is about to pass on:
+   * the mirror does when the source has answered and the target is still being sent the payload. At
+   * most one loan for each request in flight.
    */
   lend(): void {
     this.#borrowers++

@@ -1,6 +1,7 @@
 /**
- * What every block device promises, as a suite: a new leaf, filter or chain gets all of it for one line. The device
- * under test is driven through `checked`, as everything is; what it does not offer is skipped by its `info`.
+ * What every block device promises, as a suite: a new leaf, filter or chain gets all of it for one
+ * line. The device under test is driven through `checked`, as everything is; what it does not offer
+ * is skipped by its `info`.
  */
 import { afterAll, beforeAll, describe } from 'vitest'
 import { chain } from '../../src/block/chain.ts'

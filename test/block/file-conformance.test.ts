@@ -1,4 +1,7 @@
-/** The file leaf against the suite: on both engines, buffered and direct, on files and on loop devices. */
+/**
+ * The file leaf against the suite: on both engines, buffered and direct, on files and on loop
+ * devices.
+ */
 import { truncate, writeFile } from 'node:fs/promises'
 import { describe } from 'vitest'
 import { openFile } from '../../src/block/file.ts'

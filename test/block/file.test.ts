@@ -1,4 +1,7 @@
-/** What only files do: errors of the kernel, zeroes by every method, and thinness. The kernel's refusals are played by an engine. */
+/**
+ * What only files do: errors of the kernel, zeroes by every method, and thinness. The kernel's
+ * refusals are played by an engine.
+ */
 import { stat, truncate, writeFile } from 'node:fs/promises'
 import { NBD_STATE_HOLE, NBD_STATE_ZERO } from 'nbd-client-ts'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'

@@ -1,4 +1,7 @@
-/** Every leaf without an engine and every filter over one, and a whole chain, against the same suite. */
+/**
+ * Every leaf without an engine and every filter over one, and a whole chain, against the same
+ * suite.
+ */
 import { chain } from '../../src/block/chain.ts'
 import { checked } from '../../src/block/checked.ts'
 import { Gate } from '../../src/block/gate.ts'

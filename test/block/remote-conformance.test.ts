@@ -1,4 +1,7 @@
-/** The remote leaf against the suite, on both engines, with servers of other projects at the far end. */
+/**
+ * The remote leaf against the suite, on both engines, with servers of other projects at the far
+ * end.
+ */
 import { truncate, writeFile } from 'node:fs/promises'
 import { describe } from 'vitest'
 import { ENGINE_NAMES, type EngineName } from '../../src/io/engine.ts'

@@ -1,4 +1,7 @@
-/** Comparison of contents: says where two differ first, and is fast where a structural comparison is not. */
+/**
+ * Comparison of contents: says where two differ first, and is fast where a structural comparison is
+ * not.
+ */
 import assert from 'node:assert/strict'
 
 export function expectBytes(actual: Uint8Array, expected: Uint8Array): void {

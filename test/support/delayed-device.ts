@@ -1,6 +1,7 @@
 /**
- * A filter that holds every request until the test lets it go: nothing else can decide in which order things happen, so
- * tests of races need no clock. Requests have not reached the device below while they are held.
+ * A filter that holds every request until the test lets it go: nothing else can decide in which
+ * order things happen, so tests of races need no clock. Requests have not reached the device below
+ * while they are held.
  */
 import assert from 'node:assert/strict'
 import type { BlockDevice, DeviceInfo } from '../../src/block/device.ts'

@@ -1,4 +1,7 @@
-/** A filter that fails requests on demand, before they reach the device below, like nbdkit's error filter. */
+/**
+ * A filter that fails requests on demand, before they reach the device below, like nbdkit's error
+ * filter.
+ */
 import type { BlockDevice, DeviceInfo } from '../../src/block/device.ts'
 import type { Request } from '../../src/block/request.ts'
 

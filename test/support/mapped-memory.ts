@@ -1,4 +1,6 @@
-/** Page-aligned memory that an engine can use, mapped for each acquire: for tests, which have few. */
+/**
+ * Page-aligned memory that an engine can use, mapped for each acquire: for tests, which have few.
+ */
 
 import type { MemorySource } from '../../src/block/facade.ts'
 import { PAGE_SIZE } from '../../src/io/memory.ts'

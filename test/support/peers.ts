@@ -1,6 +1,7 @@
 /** NBD servers of other projects on a unix socket, for the time of one test. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -20,6 +21,17 @@ export function startNbdkit(socket: string, args: readonly string[]): Promise<Pe
 /** `qemu-nbd ARGS` on `socket`, for example `['--format=raw', 'disk.img']`. */
 export function startQemuNbd(socket: string, args: readonly string[]): Promise<Peer> {
   return start('qemu-nbd', ['--persistent', '--shared=8', '--socket', socket, ...args], socket)
+}
+
+/** `nbd-server` with `file` as its default export; its configuration goes to `configuration`. */
+export async function startNbdServer(
+  socket: string,
+  file: string,
+  configuration: string,
+): Promise<Peer> {
+  const lines = ['[generic]', `unixsock = ${socket}`, '[disk]', `exportname = ${file}`]
+  await writeFile(configuration, `${lines.join('\n')}\n`)
+  return await start('nbd-server', ['-d', '-C', configuration], socket)
 }
 
 async function start(command: string, args: readonly string[], socket: string): Promise<Peer> {

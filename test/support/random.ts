@@ -1,4 +1,7 @@
-/** Seeded randomness: a test prints its seed, and the seed repeats the test. xorshift128, seeded by splitmix32. */
+/**
+ * Seeded randomness: a test prints its seed, and the seed repeats the test. xorshift128, seeded by
+ * splitmix32.
+ */
 export class Random {
   readonly seed: number
   readonly #state = new Uint32Array(4)

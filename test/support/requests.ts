@@ -1,4 +1,7 @@
-/** Requests as a filter or a server starts them, awaited: for tests that look closer than the facade lets them. */
+/**
+ * Requests as a filter or a server starts them, awaited: for tests that look closer than the facade
+ * lets them.
+ */
 import type { BlockDevice } from '../../src/block/device.ts'
 import { type Completion, Request } from '../../src/block/request.ts'
 import type { Memory } from '../../src/io/memory.ts'

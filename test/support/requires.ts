@@ -1,4 +1,7 @@
-/** What a test needs of the machine. A test that cannot run is skipped by name and with the reason, never passed in silence. */
+/**
+ * What a test needs of the machine. A test that cannot run is skipped by name and with the reason,
+ * never passed in silence.
+ */
 import { accessSync, constants } from 'node:fs'
 import { describe } from 'vitest'
 
@@ -19,7 +22,10 @@ function lack(need: string): string | undefined {
   return hasCommand(need) ? undefined : `${need} is not installed`
 }
 
-/** `describeWith(['root', 'losetup'], 'a loop device', () => ...)`: runs, or shows as skipped with the reason in its name. */
+/**
+ * `describeWith(['root', 'losetup'], 'a loop device', () => ...)`: runs, or shows as skipped with
+ * the reason in its name.
+ */
 export function describeWith(needs: readonly string[], name: string, body: () => void): void {
   const lacks = needs.map(lack).filter(reason => reason !== undefined)
   if (lacks.length === 0) describe(name, body)

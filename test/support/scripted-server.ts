@@ -1,6 +1,6 @@
 /**
- * The far end of an NBD connection, played by a test: it sees requests as they arrive and says what it is told to, true or not.
- * Only the transmission phase exists here.
+ * The far end of an NBD connection, played by a test: it sees requests as they arrive and says what
+ * it is told to, true or not. Only the transmission phase exists here.
  */
 import { once } from 'node:events'
 import { Socket } from 'node:net'

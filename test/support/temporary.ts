@@ -1,4 +1,7 @@
-/** A folder for the time of one test, removed with everything in it: `await using folder = await temporary()`. */
+/**
+ * A folder for the time of one test, removed with everything in it: `await using folder = await
+ * temporary()`.
+ */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -123,7 +123,10 @@ export function testReadingAndWriting(subject: Subject): void {
   })
 }
 
-/** One operation at a time, on the first mebibyte, each followed in a model; the whole is compared at the end. */
+/**
+ * One operation at a time, on the first mebibyte, each followed in a model; the whole is compared
+ * at the end.
+ */
 async function runRandomOperations(subject: Subject, count: number, random: Random): Promise<void> {
   const { blockSize, canWriteZeroes, canTrim } = subject.device.info
   const { facade } = subject
