@@ -1,9 +1,11 @@
 /**
- * The layout of a bitmap file: a page of header that says which disk and which target the bits are about, the claims, the flush log, and
- * the bits. Pure bytes: whoever maps the file passes them in, and the mapping outlives the process.
+ * The layout of a bitmap file: a page of header that says which disk and which target the bits are
+ * about, the claims, the flush log, and the bits. Pure bytes: whoever maps the file passes them in,
+ * and the mapping outlives the process.
  *
- * Invariant: whatever prefix of its stores a killed process has made, opening the bytes gives a bitmap in which every chunk that
- * may differ is dirty. The magic is stored last, so a file that was never finished is not one.
+ * Invariant: whatever prefix of its stores a killed process has made, opening the bytes gives a
+ * bitmap in which every chunk that may differ is dirty. The magic is stored last, so a file that
+ * was never finished is not one.
  */
 import { bitmapBytes, CHUNKS_MAX, DirtyBitmap } from './bitmap.ts'
 import { CLAIM_BYTES, Claims } from './claims.ts'
@@ -13,7 +15,10 @@ import { Tracking, type TrackingParts } from './tracking.ts'
 export const GRANULARITY_MIN = 4096
 export const GRANULARITY_MAX = 1024 * 1024
 export const GRANULARITY_DEFAULT = 64 * 1024
-/** One more than operations of the copier that can be under way at one time: the last says that the bits are void. */
+/**
+ * One more than operations of the copier that can be under way at one time: the last says that the
+ * bits are void.
+ */
 export const CLAIMS_MAX = 256
 /** Runs written to the target between two flushes. */
 export const LOG_ENTRIES_MAX = 65536
@@ -39,13 +44,17 @@ export interface BitmapIdentity {
   /** Bytes of the disk. */
   readonly size: number
   readonly granularity: number
-  /** Names the disk so that no other has the same name: a path, or better a serial number or UUID. */
+  /**
+   * Names the disk so that no other has the same name: a path, or better a serial number or UUID.
+   */
   readonly disk: string
   /** The target's URI. */
   readonly target: string
 }
 
-/** The bytes are not the bitmap that was asked for. The message is a sentence that says what to do. */
+/**
+ * The bytes are not the bitmap that was asked for. The message is a sentence that says what to do.
+ */
 export class BitmapFileError extends Error {
   override readonly name = 'BitmapFileError'
   readonly code: 'damaged' | 'version' | 'disk' | 'size' | 'target' | 'granularity'
@@ -61,7 +70,10 @@ export function bitmapFileBytes(size: number, granularity: number): number {
   return BITS_AT + Math.ceil(bitmapBytes(size, granularity) / PAGE) * PAGE
 }
 
-/** Says in a sentence why a granularity will not do for a disk of `size` bytes; undefined if it will. */
+/**
+ * Says in a sentence why a granularity will not do for a disk of `size` bytes; undefined if it
+ * will.
+ */
 export function granularityProblem(size: number, granularity: number): string | undefined {
   if (!Number.isInteger(Math.log2(granularity))) return 'granularity has to be a power of two'
   if (granularity < GRANULARITY_MIN || granularity > GRANULARITY_MAX) {
@@ -114,8 +126,9 @@ export function readBitmapIdentity(file: Uint8Array): BitmapIdentity {
 }
 
 /**
- * Opens a bitmap file that a former process has left. Runs that were being copied, or not flushed on the target, are dirty. The granularity
- * is the file's own. Throws BitmapFileError if it is about another disk, size or target, and then changes nothing.
+ * Opens a bitmap file that a former process has left. Runs that were being copied, or not flushed
+ * on the target, are dirty. The granularity is the file's own. Throws BitmapFileError if it is
+ * about another disk, size or target, and then changes nothing.
  */
 export function openBitmapFile(
   file: Uint8Array,

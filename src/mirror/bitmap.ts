@@ -1,14 +1,18 @@
 /**
- * The dirty bitmap: one bit per chunk, set where source and target differ or may differ. The bits live in storage of the caller's
- * (in production a shared mapping that outlives a killed process); a pyramid of summaries above them, one bit per 32 of the
- * level below, lives in the process and is rebuilt on open, so that the next dirty chunk of a nearly clean 16 TiB disk is
- * a few loads away.
+ * The dirty bitmap: one bit per chunk, set where source and target differ or may differ. The bits
+ * live in storage of the caller's (in production a shared mapping that outlives a killed process);
+ * a pyramid of summaries above them, one bit per 32 of the level below, lives in the process and is
+ * rebuilt on open, so that the next dirty chunk of a nearly clean 16 TiB disk is a few loads away.
  *
- * Invariants: bits beyond the last chunk are 0; a summary bit is set exactly if its word is not 0; the count is exact.
+ * Invariants: bits beyond the last chunk are 0; a summary bit is set exactly if its word is not 0;
+ * the count is exact.
  */
 import assert from 'node:assert/strict'
 
-/** Most chunks of one disk: indices and counts stay small integers. 64 TiB at the default granularity. */
+/**
+ * Most chunks of one disk: indices and counts stay small integers. 64 TiB at the default
+ * granularity.
+ */
 export const CHUNKS_MAX = 2 ** 30
 
 export interface BitmapOptions {

@@ -1,9 +1,11 @@
 /**
- * Runs that an operation of the copier has taken out of the bitmap and not yet brought to the target. They are recorded in
- * the shared mapping before their bits are cleared and erased after the outcome is recorded elsewhere, so that a process killed in
- * between loses no bit: whoever opens the mapping makes them dirty again.
+ * Runs that an operation of the copier has taken out of the bitmap and not yet brought to the
+ * target. They are recorded in the shared mapping before their bits are cleared and erased after
+ * the outcome is recorded elsewhere, so that a process killed in between loses no bit: whoever
+ * opens the mapping makes them dirty again.
  *
- * Two 32-bit stores make a record. The count is stored last and erased first: any prefix of the stores is sound.
+ * Two 32-bit stores make a record. The count is stored last and erased first: any prefix of the
+ * stores is sound.
  */
 import assert from 'node:assert/strict'
 

@@ -1,6 +1,6 @@
 /**
- * Connects the target: once at the start, and with back-off after it was lost, for as long as allowed. One attempt at a time; the answer to an
- * attempt that nobody wants any more is closed.
+ * Connects the target: once at the start, and with back-off after it was lost, for as long as
+ * allowed. One attempt at a time; the answer to an attempt that nobody wants any more is closed.
  */
 import type { BlockDevice } from '../block/device.ts'
 import type { Clock, Timer } from '../io/clock.ts'
@@ -77,7 +77,10 @@ export class Connector {
   }
 }
 
-/** Closes a device that is of no use any more; that it cannot even be closed changes nothing. Resolves in any case. */
+/**
+ * Closes a device that is of no use any more; that it cannot even be closed changes nothing.
+ * Resolves in any case.
+ */
 export function closeQuietly(device: BlockDevice): Promise<void> {
   return device.close().catch(() => undefined)
 }

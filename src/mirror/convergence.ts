@@ -1,9 +1,11 @@
 /**
  * Which copy mode to use, and when a switchover would be short: a pure function from measurements.
  *
- * Background mode spares the guest the network, so `auto` begins with it and stays as long as passes shrink what is left. Write-blocking mode
- * cannot lose against any writer, since writes make nothing dirty there; so every migration converges. When the target keeps the
- * guest waiting the background rule is in force at once; the way back is open after a pause which doubles with each stall in a row.
+ * Background mode spares the guest the network, so `auto` begins with it and stays as long as
+ * passes shrink what is left. Write-blocking mode cannot lose against any writer, since writes make
+ * nothing dirty there; so every migration converges. When the target keeps the guest waiting the
+ * background rule is in force at once; the way back is open after a pause which doubles with each
+ * stall in a row.
  */
 export const COPY_MODES = ['background', 'write-blocking'] as const
 export type CopyMode = (typeof COPY_MODES)[number]
@@ -43,7 +45,10 @@ export interface Measurements {
   readonly remainingBytes: number
   /** Nothing remains and no background write is in flight. */
   readonly isSynced: boolean
-  /** Bytes that the copier makes clean, and guest writes make dirty, in a second; 0 when not measured. */
+  /**
+   * Bytes that the copier makes clean, and guest writes make dirty, in a second; 0 when not
+   * measured.
+   */
   readonly copyRate: number
   readonly dirtyRate: number
   /** From 1. */
@@ -57,7 +62,10 @@ export interface Measurements {
 
 export type Decision = 'continue' | 'background' | 'write-blocking' | 'ready'
 
-/** `ready` may be returned again and again; `continue` says that nothing is to change, and that the job is not ready. */
+/**
+ * `ready` may be returned again and again; `continue` says that nothing is to change, and that the
+ * job is not ready.
+ */
 export function decide(
   now: Measurements,
   limits: ConvergenceLimits = CONVERGENCE_LIMITS,

@@ -1,10 +1,11 @@
 /**
- * Goes over the dirty runs again and again and copies them, several at a time. It decides what to copy next and how much at once;
- * how a run is copied is the operation's business.
+ * Goes over the dirty runs again and again and copies them, several at a time. It decides what to
+ * copy next and how much at once; how a run is copied is the operation's business.
  *
- * Bounds: as many operations as it was given pieces of memory, each no longer than its memory, or ZEROES_MAX where nothing
- * but zeroes is to be sent. Guest requests come first: while there are any, few and small operations are under way.
- * Chunks that guest writes keep busy are passed over and looked at again later.
+ * Bounds: as many operations as it was given pieces of memory, each no longer than its memory, or
+ * ZEROES_MAX where nothing but zeroes is to be sent. Guest requests come first: while there are
+ * any, few and small operations are under way. Chunks that guest writes keep busy are passed over
+ * and looked at again later.
  */
 import assert from 'node:assert/strict'
 import type { BlockDevice } from '../block/device.ts'
@@ -56,7 +57,10 @@ export interface CopierOptions {
   readonly tracking: Tracking
   readonly clock: Clock
   readonly guest: GuestActivity
-  /** One piece for each operation, all of one length, a multiple of the granularity; the copier's own while it exists. */
+  /**
+   * One piece for each operation, all of one length, a multiple of the granularity; the copier's
+   * own while it exists.
+   */
   readonly memory: readonly Memory[]
   readonly listener: CopierListener
 }
@@ -133,7 +137,10 @@ export class Copier implements CopyOperationOwner {
     return this.#skippedBytes
   }
 
-  /** Bytes per second of data, 0 for no limit. Holes cost nothing, zeroes where the target is not fast at them do. */
+  /**
+   * Bytes per second of data, 0 for no limit. Holes cost nothing, zeroes where the target is not
+   * fast at them do.
+   */
   get bandwidth(): number {
     return this.#bucket.rate
   }
@@ -143,7 +150,9 @@ export class Copier implements CopyOperationOwner {
     this.#pump()
   }
 
-  /** While it is set, neither guest requests nor the bandwidth limit hold it back: the clients wait. */
+  /**
+   * While it is set, neither guest requests nor the bandwidth limit hold it back: the clients wait.
+   */
   set isHurried(isHurried: boolean) {
     this.#isHurried = isHurried
     this.#pump()
@@ -218,7 +227,10 @@ export class Copier implements CopyOperationOwner {
     }
   }
 
-  /** Begins operations as long as it may. Devices may complete at once, so it can be called from inside itself. */
+  /**
+   * Begins operations as long as it may. Devices may complete at once, so it can be called from
+   * inside itself.
+   */
   #pump(): void {
     this.#isPumpAgain = true
     if (this.#isPumping) return

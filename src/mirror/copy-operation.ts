@@ -4,8 +4,9 @@
  *   lock -> claim, clear bits -> read the source      -> write (or zero) the target -> record -> unlock
  *                             -> or ask what is zero  -> ask the target, zero it    -> record -> unlock
  *
- * The bits are cleared before the source is read, so that a write which comes later leaves its mark. Operations are pooled
- * by the copier; each has memory and a claim slot of its own, and one request which it uses for one step after the other.
+ * The bits are cleared before the source is read, so that a write which comes later leaves its
+ * mark. Operations are pooled by the copier; each has memory and a claim slot of its own, and one
+ * request which it uses for one step after the other.
  */
 import {
   NBD_CMD_BLOCK_STATUS,
@@ -87,7 +88,10 @@ export class CopyOperation implements Completion, HoldOwner {
     return this.#length
   }
 
-  /** Copies what is dirty of the chunks from `first` to before `end`; `isZeroes` if they are thought to be zero. */
+  /**
+   * Copies what is dirty of the chunks from `first` to before `end`; `isZeroes` if they are thought
+   * to be zero.
+   */
   start(target: Target, first: number, end: number, isZeroes: boolean): void {
     const { lock } = this.#owner.tracking
     this.#target = target
@@ -129,7 +133,8 @@ export class CopyOperation implements Completion, HoldOwner {
         else this.#send()
         break
       case 'map-source':
-        // An answer may be shorter than the question. What memory holds can be read and looked at instead.
+        // An answer may be shorter than the question. What memory holds can be read and looked at
+        // instead.
         if (error === 0 && this.#isMappedZero()) this.#mapTarget()
         else if (this.#length > this.#memory.bytes.length) this.#settle('refused', error)
         else this.#submit(this.#owner.source, 'read', NBD_CMD_READ)
@@ -240,7 +245,9 @@ export class CopyOperation implements Completion, HoldOwner {
     return Math.ceil(this.#length / blockSize) * blockSize
   }
 
-  /** True if the answer is zeroes for the whole run; a shorter answer says nothing about the rest. */
+  /**
+   * True if the answer is zeroes for the whole run; a shorter answer says nothing about the rest.
+   */
   #isMappedZero(): boolean {
     const { count } = this.#extents
     let covered = 0

@@ -1,6 +1,7 @@
 /**
- * Deadlines that all come the same time after their start: a list in the order of arrival and one timer, which is armed for the oldest.
- * Entering and leaving touch the list alone. The records belong to their owners.
+ * Deadlines that all come the same time after their start: a list in the order of arrival and one
+ * timer, which is armed for the oldest. Entering and leaving touch the list alone. The records
+ * belong to their owners.
  */
 import type { Clock, Timer } from '../io/clock.ts'
 

@@ -1,10 +1,12 @@
 /**
- * Runs whose writes the target has acknowledged since its last flush. Acknowledged is not durable: a target that restarts may lose them,
- * and then they are dirty again. So a run is appended before its bits are cleared for good, and stays until a flush
- * that was submitted after that has succeeded.
+ * Runs whose writes the target has acknowledged since its last flush. Acknowledged is not durable:
+ * a target that restarts may lose them, and then they are dirty again. So a run is appended before
+ * its bits are cleared for good, and stays until a flush that was submitted after that has
+ * succeeded.
  *
- * A ring of {first chunk, count} with a running head and tail, in the shared mapping: whoever opens it after a kill makes what
- * it holds dirty again. The entry is stored before the head moves: any prefix of the stores is sound.
+ * A ring of {first chunk, count} with a running head and tail, in the shared mapping: whoever opens
+ * it after a kill makes what it holds dirty again. The entry is stored before the head moves: any
+ * prefix of the stores is sound.
  */
 
 /** Bytes of one entry. */
@@ -56,7 +58,8 @@ export class FlushLog {
   /** A flush has succeeded: what was appended before its snapshot is durable. */
   flushed(snapshot: number): void {
     const tail = this.#ends[1]!
-    // Flushes may overtake each other; an older one, or one from before a drain, has nothing to add.
+    // Flushes may overtake each other; an older one, or one from before a drain, has nothing to
+    // add.
     if ((snapshot - tail) >>> 0 <= this.count) this.#ends[1] = snapshot
   }
 

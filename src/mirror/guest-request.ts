@@ -1,12 +1,14 @@
 /**
- * A guest request that changes the disk, or flushes it, on its way through the mirror. It follows one rule from its start to its end:
+ * A guest request that changes the disk, or flushes it, on its way through the mirror. It follows
+ * one rule from its start to its end:
  *
  *   background       bits set -> source -> bits set -> answered
  *   write-blocking   range locked -> bits set -> source and target at once -> bits cleared -> unlocked -> answered
  *   ... and late     as before, but answered with the source's result at the deadline; bits and lock stay till the target settles
  *
- * A write that is still waiting for its range at the deadline, or finds the target gone, follows the background rule. The answer
- * is always the source's. Records are pooled by the filter; a late one has borrowed the guest's request until it is done.
+ * A write that is still waiting for its range at the deadline, or finds the target gone, follows
+ * the background rule. The answer is always the source's. Records are pooled by the filter; a late
+ * one has borrowed the guest's request until it is done.
  */
 import { NBD_CMD_FLAG_FAST_ZERO, NBD_CMD_FLAG_FUA, NBD_CMD_FLUSH } from 'nbd-client-ts'
 import type { BlockDevice } from '../block/device.ts'
@@ -148,7 +150,8 @@ export class GuestRequest extends Deadline implements Completion, HoldOwner, Flu
     this.#isSourcePending = true
     this.#isTargetPending = true
     this.#tracking.startBlocking(this.write)
-    // A target without FUA has the flush before switchover; the source's durability is what the guest relies on.
+    // A target without FUA has the flush before switchover; the source's durability is what the
+    // guest relies on.
     const canFua = target.info.canFua ? NBD_CMD_FLAG_FUA : 0
     const flags = request.flags & ~NBD_CMD_FLAG_FAST_ZERO & (canFua | ~NBD_CMD_FLAG_FUA)
     twin.set(request.command, flags, request.offset, request.length)

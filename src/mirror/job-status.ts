@@ -16,7 +16,10 @@ export interface JobStatus {
   readonly size: number
   readonly granularity: number
   readonly dirtyBytes: number
-  /** What the copier sent as data and as zeroes, and what it did not send because the target reads zeroes there. */
+  /**
+   * What the copier sent as data and as zeroes, and what it did not send because the target reads
+   * zeroes there.
+   */
   readonly copiedBytes: number
   readonly zeroedBytes: number
   readonly skippedBytes: number

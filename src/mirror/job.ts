@@ -1,9 +1,10 @@
 /**
- * A mirror job, from start to outcome: it connects the target, lets the copier run, chooses the copy mode, survives a target that stalls, fails
- * or goes away, and switches over. The guest never notices but by latency: whatever fails, its disk is the source until
- * a switchover has completed.
+ * A mirror job, from start to outcome: it connects the target, lets the copier run, chooses the
+ * copy mode, survives a target that stalls, fails or goes away, and switches over. The guest never
+ * notices but by latency: whatever fails, its disk is the source until a switchover has completed.
  *
- * Everything runs on the data thread. The job owns the target's device, borrows tracking, memory and the devices below.
+ * Everything runs on the data thread. The job owns the target's device, borrows tracking, memory
+ * and the devices below.
  */
 import assert from 'node:assert/strict'
 import { errnoName } from '../block/block-error.ts'
@@ -33,11 +34,17 @@ import type { Tracking } from './tracking.ts'
 
 /** How often it measures and decides (milliseconds). */
 export const TICK_MS = 20
-/** Failures of one side in a row, nothing succeeding in between, that end the job; and the pauses between them. */
+/**
+ * Failures of one side in a row, nothing succeeding in between, that end the job; and the pauses
+ * between them.
+ */
 export const FAILURES_MAX = 16
 export const FAILURE_PAUSE_MS = 10
 export const FAILURE_PAUSE_MS_MAX = 2000
-/** The target is flushed this often, or after so many bytes: the last flush is short then, and little is sent again after a loss. */
+/**
+ * The target is flushed this often, or after so many bytes: the last flush is short then, and
+ * little is sent again after a loss.
+ */
 export const FLUSH_MS = 1000
 export const FLUSH_BYTES = 256 * 1024 * 1024
 /** A target that owes an answer and gives none to anybody for this long is lost (milliseconds). */
@@ -51,9 +58,15 @@ export interface MirrorJobOptions {
   readonly clock: Clock
   /** New, or left by a former process and perhaps attached to the filter already. */
   readonly tracking: Tracking
-  /** Opens the target. Its `close` has to settle whatever is under way, with ESHUTDOWN, in bounded time. */
+  /**
+   * Opens the target. Its `close` has to settle whatever is under way, with ESHUTDOWN, in bounded
+   * time.
+   */
   readonly connectTarget: () => Promise<BlockDevice>
-  /** For the copier: one piece for each of its operations, at least two. Free again when the job is concluded and closed. */
+  /**
+   * For the copier: one piece for each of its operations, at least two. Free again when the job is
+   * concluded and closed.
+   */
   readonly memory: readonly Memory[]
   readonly copyMode: CopyModeChoice
   /** Bytes per second; 0 is no limit. */
@@ -147,7 +160,10 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     return this.#closed
   }
 
-  /** Begins tracking and connects. Rejects if the target cannot be reached or used, and then the job has failed. */
+  /**
+   * Begins tracking and connects. Rejects if the target cannot be reached or used, and then the job
+   * has failed.
+   */
   start(): Promise<void> {
     this.#assertAllowed('start')
     this.#enter('waiting')
@@ -173,7 +189,10 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     await this.#closed
   }
 
-  /** Switches over. Rejects with MirrorError, the clients going on at the source; unless the job is over it can be tried again. */
+  /**
+   * Switches over. Rejects with MirrorError, the clients going on at the source; unless the job is
+   * over it can be tried again.
+   */
   async complete({ verify, resume, timeoutMs }: CompleteOptions): Promise<void> {
     this.#assertAllowed('complete')
     this.#enter('switchover')
@@ -206,7 +225,10 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     await this.#closed
   }
 
-  /** Lets clients that a completed switchover holds go on at the source: for when the destination did not take over after all. */
+  /**
+   * Lets clients that a completed switchover holds go on at the source: for when the destination
+   * did not take over after all.
+   */
   resume(): void {
     this.#assertAllowed('resume')
     if (!this.#isHolding)
@@ -348,7 +370,10 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     if (this.#state === 'running' || this.#state === 'ready') this.#decide()
   }
 
-  /** Writes that began before tracking did leave no mark: nothing may become clean until they have settled. */
+  /**
+   * Writes that began before tracking did leave no mark: nothing may become clean until they have
+   * settled.
+   */
   #startCopier(target: Target): void {
     if (this.#filter.untrackedCount === 0 && this.#switchover === undefined)
       this.#copier.start(target)
@@ -413,7 +438,10 @@ export class MirrorJob implements MirrorListener, CopierListener, ConnectorListe
     this.#copier.backOff(Math.min(FAILURE_PAUSE_MS_MAX, pauseMs))
   }
 
-  /** What it has not flushed is dirty, then it is connected again; the guest's writes follow the background rule meanwhile. */
+  /**
+   * What it has not flushed is dirty, then it is connected again; the guest's writes follow the
+   * background rule meanwhile.
+   */
   #loseTarget(error: string): void {
     const device = this.#releaseTarget()
     const isClosed = closeQuietly(device).then(() => this.#copier.idle())

@@ -1,4 +1,7 @@
-/** What a verb of the mirror rejects with: a code for programs, and one sentence that says what to do. */
+/**
+ * What a verb of the mirror rejects with: a code for programs, and one sentence that says what to
+ * do.
+ */
 export class MirrorError extends Error {
   override readonly name = 'MirrorError'
   readonly code:

@@ -1,13 +1,15 @@
 /**
- * The filter that sees every guest request and keeps the mirror's rules. It is always in the chain: without tracking a write costs a branch
- * and a count, with tracking the bits are kept, and with a target writes go to both sides.
+ * The filter that sees every guest request and keeps the mirror's rules. It is always in the chain:
+ * without tracking a write costs a branch and a count, with tracking the bits are kept, and with a
+ * target writes go to both sides.
  *
  *   checked -> gate -> MirrorFilter -> source
  *                          `---------> target (write-blocking)
  *
- * Reads pass straight through. Nothing is allocated per request: records are pooled, and the pool grows to the number of requests that
- * the starters above have had in flight at once. A lent request (`Request.isLent`) keeps its memory: there are never more of
- * those than requests that were in flight when the target stalled.
+ * Reads pass straight through. Nothing is allocated per request: records are pooled, and the pool
+ * grows to the number of requests that the starters above have had in flight at once. A lent
+ * request (`Request.isLent`) keeps its memory: there are never more of those than requests that
+ * were in flight when the target stalled.
  */
 import assert from 'node:assert/strict'
 import { NBD_CMD_FLUSH, NBD_CMD_TRIM, NBD_CMD_WRITE, NBD_CMD_WRITE_ZEROES } from 'nbd-client-ts'
@@ -19,13 +21,19 @@ import { GuestRequest, type GuestRequestOwner } from './guest-request.ts'
 import type { Target } from './target.ts'
 import type { Tracking } from './tracking.ts'
 
-/** Longer write zeroes follow the background rule: a target may be slow at it, and the copier zeroes in slices. Bytes. */
+/**
+ * Longer write zeroes follow the background rule: a target may be slow at it, and the copier zeroes
+ * in slices. Bytes.
+ */
 export const FORWARDED_ZEROES_MAX = 1024 * 1024
 export const STALL_MS_DEFAULT = 100
 
 /** What the job wants to know of guest requests. */
 export interface MirrorListener {
-  /** A request was kept waiting by the target for the whole budget; the background rule is in force from now on. */
+  /**
+   * A request was kept waiting by the target for the whole budget; the background rule is in force
+   * from now on.
+   */
   stalled(): void
   /** A forwarded write or flush has failed on the target; the guest has not noticed. */
   targetFailed(target: Target, error: number): void
@@ -60,7 +68,10 @@ export class MirrorFilter implements BlockDevice, Completion, GuestRequestOwner 
     return this.#target
   }
 
-  /** Writes in flight that started before tracking did: the copier must not start before they have settled. */
+  /**
+   * Writes in flight that started before tracking did: the copier must not start before they have
+   * settled.
+   */
   get untrackedCount(): number {
     return this.#untrackedCount
   }
@@ -84,7 +95,10 @@ export class MirrorFilter implements BlockDevice, Completion, GuestRequestOwner 
     this.#deadlines.budgetMs = budgetMs
   }
 
-  /** Keeps the bits of `tracking` from the next request on; a bitmap left by a former process is attached before the first. */
+  /**
+   * Keeps the bits of `tracking` from the next request on; a bitmap left by a former process is
+   * attached before the first.
+   */
   attach(tracking: Tracking, listener?: MirrorListener): void {
     assert(this.#tracking === undefined || this.#tracking === tracking, 'mirror: tracks already')
     assert(this.#recordsInUse === 0 || this.#tracking !== undefined, 'mirror: attached too soon')
@@ -93,8 +107,9 @@ export class MirrorFilter implements BlockDevice, Completion, GuestRequestOwner 
   }
 
   /**
-   * Passes everything through again. Writes under way keep their rule to the end: until `tracking.requests.idle()` nothing else may be
-   * attached, nor the storage of its bits be used otherwise.
+   * Passes everything through again. Writes under way keep their rule to the end: until
+   * `tracking.requests.idle()` nothing else may be attached, nor the storage of its bits be used
+   * otherwise.
    */
   detach(): void {
     this.#tracking = undefined
@@ -172,8 +187,8 @@ export class MirrorFilter implements BlockDevice, Completion, GuestRequestOwner 
   }
 
   /**
-   * Trims are never forwarded: source and target may read differently afterwards. The bits stay set, and the copier sends what the
-   * source reads then, a hole as a hole.
+   * Trims are never forwarded: source and target may read differently afterwards. The bits stay
+   * set, and the copier sends what the source reads then, a hole as a hole.
    */
   #canForward({ command, offset, length }: Request, tracking: Tracking): boolean {
     const target = this.#target

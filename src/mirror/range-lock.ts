@@ -1,9 +1,10 @@
 /**
- * Locks on byte ranges. A hold that overlaps one which is active, or one which came before it and still waits, waits its turn: first
- * come, first served, so neither the copier nor a guest write starves.
+ * Locks on byte ranges. A hold that overlaps one which is active, or one which came before it and
+ * still waits, waits its turn: first come, first served, so neither the copier nor a guest write
+ * starves.
  *
- * A hold belongs to whoever made it (a pooled record), who asks for it again and again: nothing is allocated here. The sets are
- * small, as large as the requests in flight, and are scanned.
+ * A hold belongs to whoever made it (a pooled record), who asks for it again and again: nothing is
+ * allocated here. The sets are small, as large as the requests in flight, and are scanned.
  * Invariant: no two active holds overlap.
  */
 import assert from 'node:assert/strict'
@@ -18,7 +19,10 @@ export class RangeHold {
   /** Bytes, `end` not included; set by the owner while the hold is idle. */
   offset = 0
   end = 0
-  /** An active hold whose target write has missed its deadline: nobody should wait for it. See `RangeLock.markLate`. */
+  /**
+   * An active hold whose target write has missed its deadline: nobody should wait for it. See
+   * `RangeLock.markLate`.
+   */
   isLate = false
   state: 'idle' | 'waiting' | 'active' = 'idle'
   /** For the lock alone. */
@@ -57,7 +61,10 @@ export class RangeLock {
     return this.#active.length
   }
 
-  /** Makes the hold active and returns true, or queues it and returns false: then `granted` follows, unless it leaves. */
+  /**
+   * Makes the hold active and returns true, or queues it and returns false: then `granted` follows,
+   * unless it leaves.
+   */
   acquire(hold: RangeHold): boolean {
     assert(hold.state === 'idle', 'range lock: hold is in use')
     if (this.#isBlocked(hold, undefined)) {
@@ -68,7 +75,10 @@ export class RangeLock {
     return true
   }
 
-  /** Ends an active hold; those which waited for it and can go on hear `granted` before this returns. */
+  /**
+   * Ends an active hold; those which waited for it and can go on hear `granted` before this
+   * returns.
+   */
   release(hold: RangeHold): void {
     assert(hold.state === 'active', 'range lock: released and not held')
     const last = this.#active.pop()!

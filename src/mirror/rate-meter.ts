@@ -1,4 +1,7 @@
-/** A rate from a running total: a mean over about the last second in which recent samples weigh more. Pure: the time is passed in. */
+/**
+ * A rate from a running total: a mean over about the last second in which recent samples weigh
+ * more. Pure: the time is passed in.
+ */
 
 const WINDOW_MS = 200
 const WEIGHT = 0.3

@@ -1,7 +1,8 @@
 /**
- * What the source says is data and what is holes or zeroes, around the place where the copier is: one block status answer, asked for anew when
- * the copier leaves it. It is read without a lock and may be stale, so it decides only how a run is copied; that a run is zero
- * is asked again under the lock, and data is looked at when it is read.
+ * What the source says is data and what is holes or zeroes, around the place where the copier is:
+ * one block status answer, asked for anew when the copier leaves it. It is read without a lock and
+ * may be stale, so it decides only how a run is copied; that a run is zero is asked again under the
+ * lock, and data is looked at when it is read.
  */
 import { NBD_CMD_BLOCK_STATUS, NBD_STATE_ZERO } from 'nbd-client-ts'
 import type { BlockDevice } from '../block/device.ts'
@@ -36,7 +37,10 @@ export class SourceMap implements Completion {
     return this.#request.isUnderWay
   }
 
-  /** True if the map knows about the chunk; otherwise it has been asked for, and the answer may be there already. */
+  /**
+   * True if the map knows about the chunk; otherwise it has been asked for, and the answer may be
+   * there already.
+   */
   covers(chunk: number): boolean {
     if (this.#knows(chunk)) return true
     if (this.isAsking) return false
@@ -66,13 +70,17 @@ export class SourceMap implements Completion {
     return this.#zeroEnd(chunk) > chunk
   }
 
-  /** The end of the run from `first` on that is zero as `first` is, or is not as `first` is not; at most `limit`. */
+  /**
+   * The end of the run from `first` on that is zero as `first` is, or is not as `first` is not; at
+   * most `limit`.
+   */
   runEnd(first: number, limit: number): number {
     const zeroEnd = this.#zeroEnd(first)
     if (zeroEnd > first) return Math.min(limit, zeroEnd)
     let end = first
     while (end < limit && this.#knows(end) && this.#zeroEnd(end) <= end) {
-      // The rest of this extent cannot hold a chunk of zeroes, unless it is zero and just not aligned.
+      // The rest of this extent cannot hold a chunk of zeroes, unless it is zero and just not
+      // aligned.
       const extentEnd = this.#at + this.#extents.length(this.#index)
       end = this.#isZeroExtent()
         ? end + 1
@@ -106,7 +114,10 @@ export class SourceMap implements Completion {
     return !this.isAsking && offset >= this.#start && offset < this.#end
   }
 
-  /** The end of the whole chunks from `chunk` on that lie in one extent of zeroes; `chunk` itself if it does not. */
+  /**
+   * The end of the whole chunks from `chunk` on that lie in one extent of zeroes; `chunk` itself if
+   * it does not.
+   */
   #zeroEnd(chunk: number): number {
     const offset = chunk * this.#granularity
     if (offset < this.#at) {

@@ -1,5 +1,6 @@
 /**
- * The states of a mirror job, what may follow what, and which verb is allowed when; as data, so that tests can go through all pairs.
+ * The states of a mirror job, what may follow what, and which verb is allowed when; as data, so
+ * that tests can go through all pairs.
  *
  *   created -> waiting -> running <-> ready -> switchover -> concluded
  *                 ^----------/---------/----------/

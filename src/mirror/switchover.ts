@@ -1,8 +1,10 @@
 /**
- * The end of a mirror: hold the clients, copy the last chunks, flush the target, and compare if asked to. Either all of that succeeds within the
- * time, or the clients go on at the source as if nothing had been tried.
+ * The end of a mirror: hold the clients, copy the last chunks, flush the target, and compare if
+ * asked to. Either all of that succeeds within the time, or the clients go on at the source as if
+ * nothing had been tried.
  *
- * Invariant: when it succeeds the clients are held, nothing is in flight, nothing is dirty, and the target has flushed everything.
+ * Invariant: when it succeeds the clients are held, nothing is in flight, nothing is dirty, and the
+ * target has flushed everything.
  */
 import type { Clock, Timer } from '../io/clock.ts'
 import type { Memory } from '../io/memory.ts'
@@ -13,7 +15,10 @@ import { firstDifference } from './verifier.ts'
 
 /** Holds the clients back; see block/gate.ts. */
 export interface ClientGate {
-  /** Resolves when nothing is in flight above the mirror. If that takes longer it resumes and rejects. */
+  /**
+   * Resolves when nothing is in flight above the mirror. If that takes longer it resumes and
+   * rejects.
+   */
   quiesceWithin(clock: Clock, timeoutMs: number): Promise<void>
   resume(): void
 }
@@ -115,7 +120,10 @@ export class Switchover {
     }
   }
 
-  /** A flush that fails makes chunks dirty again: it ends only with one that succeeds after the last write. */
+  /**
+   * A flush that fails makes chunks dirty again: it ends only with one that succeeds after the last
+   * write.
+   */
   async #finishCopy(): Promise<void> {
     for (;;) {
       await this.#unlessAborted(this.#drain())

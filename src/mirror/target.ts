@@ -1,9 +1,11 @@
 /**
- * The target while it is connected: its device, and flushes one at a time. Whoever asks for a flush while one is under way shares the
- * next, so a flush covers every write that settled before it was asked for.
+ * The target while it is connected: its device, and flushes one at a time. Whoever asks for a flush
+ * while one is under way shares the next, so a flush covers every write that settled before it was
+ * asked for.
  *
- * A flush that fails says that some writes were lost, not which: everything since the last flush is dirty again. That is also why
- * flushes do not overlap, since a kernel reports such a loss to one of them only.
+ * A flush that fails says that some writes were lost, not which: everything since the last flush is
+ * dirty again. That is also why flushes do not overlap, since a kernel reports such a loss to one
+ * of them only.
  */
 import { NBD_CMD_FLUSH } from 'nbd-client-ts'
 import type { BlockDevice, DeviceInfo } from '../block/device.ts'

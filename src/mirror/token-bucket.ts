@@ -1,9 +1,13 @@
 /**
- * A rate limit. What is spent may exceed what is there; then nothing more is to be spent until the debt is paid, so
- * the rate holds over any longer time whatever the size of a piece. Pure: the time is passed in.
+ * A rate limit. What is spent may exceed what is there; then nothing more is to be spent until the
+ * debt is paid, so the rate holds over any longer time whatever the size of a piece. Pure: the time
+ * is passed in.
  */
 
-/** The bucket holds what flows in during this time (milliseconds), so that a pause is not followed by a flood. */
+/**
+ * The bucket holds what flows in during this time (milliseconds), so that a pause is not followed
+ * by a flood.
+ */
 const BURST_MS = 50
 
 export class TokenBucket {

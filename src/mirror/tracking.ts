@@ -1,12 +1,14 @@
 /**
- * The mirror's rules: what each write and each copy does to the dirty bits, and when. Everything that may set or clear a bit is here.
+ * The mirror's rules: what each write and each copy does to the dirty bits, and when. Everything
+ * that may set or clear a bit is here.
  *
- * Invariant: a chunk that is clean and has nothing in flight is identical on source and target. It also holds after a crash:
- * a bit is never clear while a write which could make the sides differ is in flight, unless a claim or the flush log
- * stands for it. Every mistake falls on the side "copied twice".
+ * Invariant: a chunk that is clean and has nothing in flight is identical on source and target. It
+ * also holds after a crash: a bit is never clear while a write which could make the sides differ is
+ * in flight, unless a claim or the flush log stands for it. Every mistake falls on the side "copied
+ * twice".
  *
- * Writes and copies under way are known here as records of their owners'; the set is as large as the requests
- * in flight and is scanned. Runs on one thread.
+ * Writes and copies under way are known here as records of their owners'; the set is as large as
+ * the requests in flight and is scanned. Runs on one thread.
  */
 import { InFlight } from '../block/in-flight.ts'
 import type { DirtyBitmap } from './bitmap.ts'
@@ -14,7 +16,10 @@ import type { Claims } from './claims.ts'
 import type { FlushLog } from './flush-log.ts'
 import { RangeLock } from './range-lock.ts'
 
-/** The part of a guest write that the rules need; the owner sets it and keeps it while the write is in flight. */
+/**
+ * The part of a guest write that the rules need; the owner sets it and keeps it while the write is
+ * in flight.
+ */
 export class TrackedWrite {
   /** Bytes, `end` not included. */
   offset = 0
@@ -65,7 +70,10 @@ export class Tracking {
   readonly claims: Claims
   readonly log: FlushLog
   readonly lock: RangeLock = new RangeLock()
-  /** Guest requests that follow these rules, waiting ones too; left when they have let go of everything. */
+  /**
+   * Guest requests that follow these rules, waiting ones too; left when they have let go of
+   * everything.
+   */
   readonly requests: InFlight = new InFlight()
   readonly #writes: TrackedWrite[] = []
   #backgroundCount = 0
@@ -92,7 +100,10 @@ export class Tracking {
     return this.#writes.length
   }
 
-  /** Chunks that still have to be copied or are being copied; not those which a blocking write is about to make clean. */
+  /**
+   * Chunks that still have to be copied or are being copied; not those which a blocking write is
+   * about to make clean.
+   */
   get remainingCount(): number {
     return this.bitmap.dirtyCount - this.#transientCount + this.#claimedCount
   }
@@ -155,8 +166,9 @@ export class Tracking {
   }
 
   /**
-   * Takes a run of dirty chunks whose range is locked: claims it, then clears its bits; only after that may the source be read.
-   * It is cut short in front of a guest write in flight. Returns the end of what was taken.
+   * Takes a run of dirty chunks whose range is locked: claims it, then clears its bits; only after
+   * that may the source be read. It is cut short in front of a guest write in flight. Returns the
+   * end of what was taken.
    */
   takeRun(slot: number, first: number, limit: number): number {
     const end = this.quietEnd(first, limit)
@@ -169,8 +181,8 @@ export class Tracking {
   }
 
   /**
-   * The end of the chunks from `first` on that no guest write in flight touches. A bit cleared under a background write would be missing if
-   * the process were killed before that write settles.
+   * The end of the chunks from `first` on that no guest write in flight touches. A bit cleared
+   * under a background write would be missing if the process were killed before that write settles.
    */
   quietEnd(first: number, limit: number): number {
     let end = limit
@@ -196,8 +208,8 @@ export class Tracking {
   }
 
   /**
-   * The bits will not be kept from now on: whoever opens them finds everything dirty. A claim of its own says so, which is one store; it
-   * comes before the first write that leaves no mark.
+   * The bits will not be kept from now on: whoever opens them finds everything dirty. A claim of
+   * its own says so, which is one store; it comes before the first write that leaves no mark.
    */
   abandon(): void {
     this.claims.record(this.claims.slots - 1, 0, this.bitmap.chunks)
@@ -278,7 +290,10 @@ export class Tracking {
     this.bitmap.clear(chunk, chunk + 1)
   }
 
-  /** `other` has inherited what the chunk was, and clears its bit or not; so that bit counts as set by it. */
+  /**
+   * `other` has inherited what the chunk was, and clears its bit or not; so that bit counts as set
+   * by it.
+   */
   #handOver(write: TrackedWrite, other: TrackedWrite, chunk: number): void {
     const isHead = chunk === write.firstChunk
     if (other.isTainted || !(isHead ? write.isHeadTransient : write.isTailTransient)) return

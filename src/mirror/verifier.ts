@@ -1,6 +1,7 @@
 /**
- * Compares two devices that nobody writes to, slice by slice, byte by byte. Slices that both report as zero are not read. Several
- * slices are under way at once, two pieces of memory for each; nothing else is allocated per slice but promises.
+ * Compares two devices that nobody writes to, slice by slice, byte by byte. Slices that both report
+ * as zero are not read. Several slices are under way at once, two pieces of memory for each;
+ * nothing else is allocated per slice but promises.
  */
 import { NBD_CMD_BLOCK_STATUS, NBD_CMD_READ, NBD_STATE_ZERO } from 'nbd-client-ts'
 import { BlockError } from '../block/block-error.ts'
@@ -22,7 +23,10 @@ export interface VerifyOptions {
   readonly compared: () => void
 }
 
-/** The first offset at which they differ, or -1. Rejects with BlockError when one cannot be read. When it settles the memory is free. */
+/**
+ * The first offset at which they differ, or -1. Rejects with BlockError when one cannot be read.
+ * When it settles the memory is free.
+ */
 export async function firstDifference(options: VerifyOptions): Promise<number> {
   const { size, memory, isAborted, compared } = options
   const sliceLength = memory[0]!.bytes.length
@@ -31,7 +35,8 @@ export async function firstDifference(options: VerifyOptions): Promise<number> {
   let failure: unknown
   const compareSlices = async (sourceMemory: Memory, targetMemory: Memory): Promise<void> => {
     const slice = new Slice(options, sourceMemory, targetMemory)
-    // Slices begin in order, so what is under way when one differs still decides which offset is the first.
+    // Slices begin in order, so what is under way when one differs still decides which offset is
+    // the first.
     while (next < size && difference < 0 && failure === undefined && !isAborted()) {
       const offset = next
       next += sliceLength

@@ -1,4 +1,7 @@
-/** Tells whether memory is all zero: the copier asks that of everything it reads, so it looks at 8 bytes at a time and stops early. */
+/**
+ * Tells whether memory is all zero: the copier asks that of everything it reads, so it looks at 8
+ * bytes at a time and stops early.
+ */
 import type { Memory } from '../io/memory.ts'
 
 /** True if all `length` bytes from `at` on are 0. */

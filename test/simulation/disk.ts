@@ -1,6 +1,7 @@
 /**
- * Disks of a few bytes, each byte standing for a sector. A write lands byte by byte, in the midst of everything else, reading
- * its payload at the last moment; it may be torn by an error, hang, or lose its connection and land late or never.
+ * Disks of a few bytes, each byte standing for a sector. A write lands byte by byte, in the midst
+ * of everything else, reading its payload at the last moment; it may be torn by an error, hang, or
+ * lose its connection and land late or never.
  */
 import {
   NBD_CMD_BLOCK_STATUS,
@@ -129,7 +130,10 @@ export class SimulatedDisk implements BlockDevice {
     for (const job of parked) this.#later(job)
   }
 
-  /** The connection breaks. What was on its way to the disk may still arrive, until somebody connects anew. */
+  /**
+   * The connection breaks. What was on its way to the disk may still arrive, until somebody
+   * connects anew.
+   */
   disconnect(): void {
     if (this.#isDown) return
     this.#isDown = true

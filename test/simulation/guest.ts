@@ -1,4 +1,7 @@
-/** A guest: keeps some requests in flight, overlapping ones too, and checks every answer against what its own disk said and when. */
+/**
+ * A guest: keeps some requests in flight, overlapping ones too, and checks every answer against
+ * what its own disk said and when.
+ */
 import {
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLUSH,

@@ -1,4 +1,7 @@
-/** `npm run sim -- --seeds N [--seed FIRST]`: runs many seeds and prints the trace of the first that fails. */
+/**
+ * `npm run sim -- --seeds N [--seed FIRST]`: runs many seeds and prints the trace of the first that
+ * fails.
+ */
 import { parseArgs } from 'node:util'
 import { firstFailure, traceOf } from './run.ts'
 

@@ -1,6 +1,7 @@
 /**
- * The real mirror over simulated disks on virtual time, one seed a run: a guest that writes, trims, zeroes and flushes, a job, and faults. After every
- * event the invariant is checked, and at the end the disks are compared.
+ * The real mirror over simulated disks on virtual time, one seed a run: a guest that writes, trims,
+ * zeroes and flushes, a job, and faults. After every event the invariant is checked, and at the end
+ * the disks are compared.
  *
  * Faults that the mirror survives, each of which a seed may inject at any time, also together:
  *  - source and target writes torn in the midst, in any order, slow, and failing with EIO after having changed some sectors;
@@ -10,8 +11,9 @@
  *  - the mirror's process killed between any two stores to its bitmap, with writes in flight landing, or not, or in part;
  *  - settings changed, and cancel or complete called, at any time.
  *
- * Taken for granted: a connection's writes have landed or vanished when the target accepts the next connection; a write that one side
- * reports as done is there; sectors do not change by themselves; the bitmap's storage outlives the process (not the host).
+ * Taken for granted: a connection's writes have landed or vanished when the target accepts the next
+ * connection; a write that one side reports as done is there; sectors do not change by themselves;
+ * the bitmap's storage outlives the process (not the host).
  */
 import type { BlockDevice, DeviceInfo } from '../../src/block/device.ts'
 import { Gate } from '../../src/block/gate.ts'
@@ -361,8 +363,11 @@ export class Simulation {
     this.#target.loseUnflushed(this.world)
   }
 
+  /** Between two stores, or between two events. */
   #kill(): void {
-    this.world.killIn(this.world.random.below(8))
+    const { random } = this.world
+    if (random.chance(0.7)) this.world.killIn(random.below(8))
+    else this.world.isKilled = true
   }
 
   #restart(): void {
@@ -380,7 +385,7 @@ export class Simulation {
       this.#target.loseUnflushed(this.world)
     }
     this.#process = this.#createProcess()
-    this.#process.filter.attach(this.#openTracking(this.#process))
+    if (this.#storage.isThere) this.#process.filter.attach(this.#openTracking(this.#process))
     this.#live()
   }
 
@@ -403,6 +408,11 @@ export class Simulation {
     if (job === undefined || job.state === 'concluded') return
     this.world.note(() => 'cancel')
     job.cancel().catch(() => {})
+    if (this.world.random.chance(0.3)) {
+      this.world.after(this.world.between(0, 2), () => {
+        this.world.isKilled = true
+      })
+    }
   }
 
   #complete(): void {
@@ -434,7 +444,10 @@ export class Simulation {
     this.#failure ??= error
   }
 
-  /** A switchover has completed: what the target keeps through a power failure is what the guest had. */
+  /**
+   * A switchover has completed: what the target keeps through a power failure is what the guest
+   * had.
+   */
   #finish(): void {
     if (this.#isDone) return
     this.world.note(() => 'completed')
@@ -447,8 +460,8 @@ export class Simulation {
     this.#isDone = true
   }
 
-  // Invariant: a chunk that is clean and unclaimed is equal on both sides, and nothing in flight can change that. While it is in the
-  // flush log it may be lost together with the connection.
+  // Invariant: a chunk that is clean and unclaimed is equal on both sides, and nothing in flight
+  // can change that. While it is in the flush log it may be lost together with the connection.
 
   #check(): void {
     if (this.#failure !== undefined) throw this.#failure

@@ -1,6 +1,7 @@
 /**
- * What outlives the mirror's process: dirty bits, claims and flush log. The classes are the real ones; every call that stores something
- * may be the one before which the process is killed, and a process that is dead stores nothing.
+ * What outlives the mirror's process: dirty bits, claims and flush log. The classes are the real
+ * ones; every call that stores something may be the one before which the process is killed, and a
+ * process that is dead stores nothing.
  */
 import { bitmapBytes, DirtyBitmap } from '../../src/mirror/bitmap.ts'
 import { recover } from '../../src/mirror/bitmap-file.ts'
@@ -20,6 +21,7 @@ export interface Life {
 export class Storage {
   readonly size: number
   readonly chunks: number
+  #isThere = false
   readonly #bits: Uint8Array
   readonly #claims: Uint8Array
   readonly #log: Uint8Array
@@ -32,8 +34,14 @@ export class Storage {
     this.#log = new Uint8Array(LOG_HEADER_BYTES + logEntries * LOG_ENTRY_BYTES)
   }
 
+  /** False before the first mirror. */
+  get isThere(): boolean {
+    return this.#isThere
+  }
+
   /** For a new mirror: everything is dirty. */
   reset(): void {
+    this.#isThere = true
     this.#bits.fill(0xff)
     this.#claims.fill(0)
     this.#log.fill(0)

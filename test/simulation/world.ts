@@ -1,4 +1,7 @@
-/** Virtual time and a seeded scheduler: events run one at a time, the earliest first. Everything random comes from the seed. */
+/**
+ * Virtual time and a seeded scheduler: events run one at a time, the earliest first. Everything
+ * random comes from the seed.
+ */
 import type { Clock, Timer } from '../../src/io/clock.ts'
 import { Random } from '../support/random.ts'
 
