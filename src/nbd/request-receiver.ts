@@ -36,7 +36,9 @@ const TAIL_MIN = BUFFERED_WRITE_MAX + REQUEST_SIZE
 const EXTENTS_SIZE = 4096
 
 export interface ReceiverOwner {
-  /** A request with room for so much data, or undefined: then `resume` is called when there may be. */
+  /**
+   * A request with room for so much data, or undefined: then `resume` is called when there may be.
+   */
   acquire(payloadLength: number): ServerRequest | undefined
   /** A whole request, with its data in its slot. */
   received(request: ServerRequest): void

@@ -4,8 +4,7 @@
  */
 
 /** Functions one side offers: one structured-cloneable argument, one such result. */
-// biome-ignore lint/suspicious/noExplicitAny: a constraint, which the callers' own types fill in
-export type Calls = Record<string, (argument: any) => unknown>
+export type Calls = Record<string, (argument: never) => unknown>
 
 /** An error of the other thread. */
 export class ThreadError extends Error {
@@ -84,7 +83,7 @@ export class ThreadLink<Offered extends Calls, Remote extends Calls> {
 
   async #answer(id: number, name: string, argument: unknown): Promise<void> {
     try {
-      const value = await this.#offered[name]!(argument)
+      const value = await this.#offered[name]!(argument as never)
       this.#port.postMessage({ kind: 'result', id, value })
     } catch (error) {
       const { name, message, code } = error as Error & { code?: string }

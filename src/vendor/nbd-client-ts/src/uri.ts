@@ -68,11 +68,7 @@ export function formatNbdUri(uri: NbdUri): string {
 
 type Place = Pick<NbdUri, 'host' | 'port' | 'socketPath' | 'username'>
 
-function parseTcpPlace(
-  authority: string,
-  parameters: Map<string, string>,
-  portMin: number,
-): Place {
+function parseTcpPlace(authority: string, parameters: Map<string, string>, portMin: number): Place {
   if (parameters.has('socket')) {
     throw new SyntaxError('socket= needs the scheme nbd+unix or nbds+unix')
   }
@@ -82,7 +78,8 @@ function parseTcpPlace(
   const host = decode(bracketed.replace(/^\[|\]$/g, ''), 'host')
   if (host === '') throw new SyntaxError('NBD URI needs a host, as in nbd://host/export')
   const port = digits === '' ? NBD_DEFAULT_PORT : Number(digits)
-  if (port < portMin || port > 65535) throw new SyntaxError(`port ${digits} is not in ${portMin} to 65535`)
+  if (port < portMin || port > 65535)
+    throw new SyntaxError(`port ${digits} is not in ${portMin} to 65535`)
   return { host, port, ...usernamePart(user) }
 }
 
