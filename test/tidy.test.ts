@@ -18,7 +18,7 @@ const IMPORTS: Readonly<Record<string, readonly string[]>> = {
   [VENDOR]: [],
   io: [],
   control: [],
-  host: [],
+  host: ['io'],
   block: ['io'],
   nbd: ['io', 'block'],
   mirror: ['io', 'block'],
@@ -31,6 +31,9 @@ const IMPORTS: Readonly<Record<string, readonly string[]>> = {
 }
 /** The proxy is loaded by the one command that runs it. */
 const PROXY_IN_CLI = /^src\/cli\/(serve|start-failure)\.ts$/
+
+/** The host layer makes system calls, and knows nothing of the data path's engines. */
+const IO_IN_HOST = /\/io\/libc(-control)?\.ts$/
 
 /** A word, and the files it may stand in. Looked for in code only: not in comments, not in text. */
 const BANNED: readonly (readonly [name: string, word: RegExp, where: RegExp])[] = [
@@ -71,6 +74,9 @@ const rules: Readonly<Record<string, Rule>> = {
       // Files of the package root, as package.json, are in no layer.
       if (to === undefined || to === layer) return []
       if (!allowed.includes(to)) return [`${layer} may not import ${to}: ${given}`]
+      if (layer === 'host' && to === 'io' && !IO_IN_HOST.test(given)) {
+        return [`host may import only the libc files of io: ${given}`]
+      }
       const isLoose = layer === 'cli' && to === 'proxy' && !PROXY_IN_CLI.test(path)
       return isLoose ? [`only the serve command may import the proxy: ${given}`] : []
     })
@@ -151,6 +157,8 @@ test('each rule notices what it is for', () => {
     ['imports', code(`src/${VENDOR}/src/a.ts`, "import '../../../io/b.ts'")],
     ['imports', code('src/io/a.ts', `import { x } from '../${VENDOR}/src/b.ts'`)],
     ['imports', code('src/cli/status.ts', "import { x } from '../proxy/b.ts'")],
+    ['imports', code('src/host/a.ts', "import { x } from '../io/engine.ts'")],
+    ['imports', code('src/host/a.ts', "import { x } from '../control/b.ts'")],
     ['imports', code('src/strange/a.ts', '')],
     ['file length', code('a.ts', '\n'.repeat(300))],
     ['line length', code('a.ts', 'x'.repeat(101))],

@@ -1,8 +1,9 @@
 /**
- * The only file that declares foreign functions. They come from the process itself: libc, and
- * libuv's view of this thread's event loop. One convention: a function returns the kernel's result,
- * which is >= 0, or a negative errno, and never throws; set-up code wraps it in `check`, which
- * does. Pointers are numbers (user space ends below 2^53). Memory handed over is borrowed for the
+ * Foreign functions, declared here and, for control paths, in `libc-control`, nowhere else. They
+ * come from the process itself: libc, and libuv's view of this thread's event loop. One convention:
+ * a function returns the kernel's result, which is >= 0, or a negative errno, and never throws;
+ * set-up code wraps it in `check`, which does. Pointers are numbers (user space ends below 2^53).
+ * Memory handed over is borrowed for the
  * call; with `fallocateAsync` there is none.
  */
 import assert from 'node:assert'
@@ -10,7 +11,8 @@ import { getSystemErrorName } from 'node:util'
 import koffi from 'koffi'
 
 const self = koffi.load(null)
-const native = <F>(definition: string): F => self.func(definition) as unknown as F
+/** Declares a function of this process; for this file and `libc-control`. */
+export const native = <F>(definition: string): F => self.func(definition) as unknown as F
 type Pointer = number | ArrayBufferView | null
 
 const syscallSetup = native<(n: number, entries: number, params: Pointer) => number>(
@@ -68,7 +70,8 @@ const libcPoll = native<(fds: Pointer, count: number, timeoutMs: number) => numb
   'int poll(void *fds, unsigned long count, int timeoutMs)',
 )
 
-const fromErrno = (result: number): number => (result === -1 ? -koffi.errno() : result)
+/** What a libc call returned, as the kernel's result or a negative errno. */
+export const fromErrno = (result: number): number => (result === -1 ? -koffi.errno() : result)
 
 /**
  * Throws for a negative result, naming the call and the errno; for set-up, not for the data path.
