@@ -67,7 +67,7 @@ class DataThreadMain {
     const { disk, mirror, transmission } = this.#openedOnce
     const isHeld = disk.gate.isStopped
     const stopped = transmission.stop(isHeld ? 0 : deadlineMs)
-    if (isHeld) await disk.device.close()
+    if (isHeld) await disk.gate.close()
     await stopped
     await mirror.close()
     await disk.close()
