@@ -3,7 +3,7 @@
  * through one or more steps.
  *
  *   read -> done        write, trim -> (sync if FUA) -> done        flush: sync -> done
- *   write zeroes: punch -> zero range -> write, the first that the kernel does -> (sync if FUA) -> done
+ *   write zeroes: punch, else zero range, else write -> (sync if FUA) -> done
  */
 import assert from 'node:assert/strict'
 import {

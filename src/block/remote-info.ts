@@ -9,6 +9,8 @@ import {
   NBD_FLAG_SEND_TRIM,
   NBD_FLAG_SEND_WRITE_ZEROES,
 } from 'nbd-client-ts'
+import type { Clock } from '../io/clock.ts'
+import type { Engine } from '../io/engine.ts'
 import type { DeviceInfo } from './device.ts'
 
 export interface RemoteInfo {
@@ -20,6 +22,24 @@ export interface RemoteInfo {
   readonly structuredReplies: boolean
   /** Id of base:allocation, if that was agreed. */
   readonly contextId?: number | undefined
+}
+
+export interface RemoteOptions {
+  readonly engine: Engine
+  /** A connected stream socket behind its handshake, ours from now on. */
+  readonly fd: number
+  readonly info: RemoteInfo
+  /**
+   * Longest time without the reply to any one request, before the connection counts as lost (ms).
+   */
+  readonly requestTimeoutMs: number
+  /** Default: the engine. */
+  readonly clock?: Clock
+  /**
+   * Called once if the connection is lost, after the last request has completed: nothing of ours is
+   * under way any more.
+   */
+  readonly onLost?: (reason: string) => void
 }
 
 export function deviceInfo(remote: RemoteInfo): DeviceInfo {

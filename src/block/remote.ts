@@ -26,7 +26,7 @@ import type { Engine, EngineSocket, Task } from '../io/engine.ts'
 import { setLinger } from '../io/libc.ts'
 import type { BlockDevice, DeviceInfo } from './device.ts'
 import { ENOMEM, ESHUTDOWN } from './errno.ts'
-import { deviceInfo, type RemoteInfo, wholeBlocks } from './remote-info.ts'
+import { deviceInfo, type RemoteOptions, wholeBlocks } from './remote-info.ts'
 import { type Piece, PiecePool, type Work, WorkPool } from './remote-piece.ts'
 import { type ReceiverOwner, RemoteReceiver } from './remote-receiver.ts'
 import { RemoteSender, type SenderOwner } from './remote-sender.ts'
@@ -39,24 +39,6 @@ export const REMOTE_IN_FLIGHT_MAX = 128
 export const REMOTE_QUEUED_MAX = 16384
 /** How often, within the timeout, unanswered pieces are looked for. */
 const CHECKS_PER_TIMEOUT = 8
-
-export interface RemoteOptions {
-  readonly engine: Engine
-  /** A connected stream socket behind its handshake, ours from now on. */
-  readonly fd: number
-  readonly info: RemoteInfo
-  /**
-   * Longest time without the reply to any one request, before the connection counts as lost (ms).
-   */
-  readonly requestTimeoutMs: number
-  /** Default: the engine. */
-  readonly clock?: Clock
-  /**
-   * Called once if the connection is lost, after the last request has completed: nothing of ours is
-   * under way any more.
-   */
-  readonly onLost?: (reason: string) => void
-}
 
 /** Opens a device over a connection. Close it to end the connection in order (NBD_CMD_DISC). */
 export function openRemote(options: RemoteOptions): RemoteDevice {

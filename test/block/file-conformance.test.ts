@@ -34,13 +34,18 @@ function opener(disk: Disk): Open {
     await truncate(file, disk.size)
     const loop = disk.sectorSize === undefined ? undefined : attachLoop(file, disk.sectorSize)
     const { engine } = openEngine(disk.engine)
-    const device = await openFile(loop?.path ?? file, engine, disk.options)
     const release = async (): Promise<void> => {
       await engine.close()
       await loop?.[Symbol.asyncDispose]()
       await folder[Symbol.asyncDispose]()
     }
-    return { device, source: MAPPED_MEMORY, release }
+    try {
+      const device = await openFile(loop?.path ?? file, engine, disk.options)
+      return { device, source: MAPPED_MEMORY, release }
+    } catch (error) {
+      await release()
+      throw error
+    }
   }
 }
 

@@ -225,7 +225,7 @@ describe('the kernel', () => {
     await disk.write(0, random.bytes(512))
   })
 
-  it('fails a sync of a direct file, whose writes have spoken for themselves: the next may succeed', async () => {
+  it('fails a sync of a direct file: its writes were honest, so the next may succeed', async () => {
     await using disk = await open({ direct: 'on' })
     engine.syncResult = -EIO
     await expect(disk.flush()).rejects.toMatchObject({ errno: EIO })

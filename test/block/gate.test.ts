@@ -221,7 +221,7 @@ describe('quiesce within a time', () => {
 })
 
 describe('close', () => {
-  it('completes parked requests with ESHUTDOWN and rejects a quiesce that has not drained', async () => {
+  it('completes parked requests with ESHUTDOWN, and rejects a pending quiesce', async () => {
     const { gate, delayed } = open()
     const admitted = start(gate, write(1))
     const quiesced = gate.quiesce()

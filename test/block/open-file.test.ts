@@ -168,8 +168,7 @@ describeWith(['root', 'losetup'], 'a block device', () => {
   })
 
   it('is refused for writing when it is read-only', async () => {
-    await using loop = attachLoop(path, 512)
-    execFileSync('blockdev', ['--setro', loop.path])
+    await using loop = attachLoop(path, 512, true)
     await expectRefused(loop.path, /read-only/)
     await withDisk(loop.path, { readOnly: true }, ({ info }) => expect(info.canTrim).toBe(false))
   })

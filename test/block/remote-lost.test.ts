@@ -39,7 +39,7 @@ describe.each(ENGINE_NAMES)('%s: a lost connection', engine => {
     MAPPED_MEMORY.release(write.memory!)
   })
 
-  it('fails everything with ESHUTDOWN when the server hangs up in the middle of a reply', async () => {
+  it('fails everything with ESHUTDOWN when the server hangs up within a reply', async () => {
     await using pair = openRemotePair(engine)
     const request = transfer(NBD_CMD_READ, 65536)
     const outcomes = [perform(pair.device, request), perform(pair.device, flush())]
@@ -75,7 +75,7 @@ describe.each(ENGINE_NAMES)('%s: a lost connection', engine => {
     expect(pair.reasons[0]).toMatch('1000 ms')
   })
 
-  it('is a server that does not read, and nothing of ours is under way when we hear of it', async () => {
+  it('is a server that does not read, and is told when nothing is under way', async () => {
     const clock = new VirtualClock()
     const blockSize = { minimum: 1, maximum: 32 * 1024 ** 2 }
     await using pair = openRemotePair(engine, { blockSize }, { clock, requestTimeoutMs: 1000 })

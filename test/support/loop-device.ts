@@ -5,8 +5,13 @@ export interface LoopDevice extends AsyncDisposable {
   readonly path: string
 }
 
-export function attachLoop(file: string, sectorSize: number): LoopDevice {
+/**
+ * Read-only by losetup's own option, which the next attach undoes: a flag set by blockdev would stay
+ * with the number and meet whoever gets it next.
+ */
+export function attachLoop(file: string, sectorSize: number, readOnly = false): LoopDevice {
   const options = ['--find', '--show', '--sector-size', String(sectorSize), file]
+  if (readOnly) options.unshift('--read-only')
   const path = execFileSync('losetup', options, { encoding: 'utf8' }).trim()
   const dispose = async (): Promise<void> => {
     execFileSync('losetup', ['--detach', path])

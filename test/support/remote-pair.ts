@@ -1,7 +1,7 @@
 /** A remote device and a scripted server, joined by a socket pair. */
 import type { MemorySource } from '../../src/block/facade.ts'
-import { openRemote, type RemoteDevice, type RemoteOptions } from '../../src/block/remote.ts'
-import type { RemoteInfo } from '../../src/block/remote-info.ts'
+import { openRemote, type RemoteDevice } from '../../src/block/remote.ts'
+import type { RemoteInfo, RemoteOptions } from '../../src/block/remote-info.ts'
 import type { EngineName } from '../../src/io/engine.ts'
 import { openEngine } from '../../src/io/open-engine.ts'
 import { MAPPED_MEMORY } from './mapped-memory.ts'

@@ -1,6 +1,7 @@
 /** From a unix socket to a remote device, with the handshake on the way. */
 import { openSession } from 'nbd-client-ts'
-import { openRemote, type RemoteDevice, type RemoteOptions } from '../../src/block/remote.ts'
+import { openRemote, type RemoteDevice } from '../../src/block/remote.ts'
+import type { RemoteOptions } from '../../src/block/remote-info.ts'
 import type { Engine } from '../../src/io/engine.ts'
 import { takeOver } from '../../src/nbd/handshake-stream.ts'
 
