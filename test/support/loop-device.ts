@@ -6,8 +6,8 @@ export interface LoopDevice extends AsyncDisposable {
 }
 
 /**
- * Read-only by losetup's own option, which the next attach undoes: a flag set by blockdev would stay
- * with the number and meet whoever gets it next.
+ * Read-only by losetup's own option, which the next attach undoes: a flag set by blockdev would
+ * stay with the number and meet whoever gets it next.
  */
 export function attachLoop(file: string, sectorSize: number, readOnly = false): LoopDevice {
   const options = ['--find', '--show', '--sector-size', String(sectorSize), file]
