@@ -13,6 +13,7 @@ export function isZero({ bytes }: Memory, at: number, length: number): boolean {
   while (((bytes.byteOffset + from) & 7) !== 0 && from < end) {
     if (bytes[from++] !== 0) return false
   }
+  if (from === end) return true
   // As integers: a float of 0 could also be the bits of -0.
   const words = new Int32Array(bytes.buffer, bytes.byteOffset + from, (end - from) >>> 2)
   let word = 0
