@@ -37,10 +37,15 @@ export const CONVERGENCE_LIMITS: ConvergenceLimits = {
   stallPauseMsMax: 30_000,
 }
 
+/** How many times over a limit what is left has to grow for a job to cease to be ready. */
+const READY_SLACK = 4
+
 export interface Measurements {
   readonly choice: CopyModeChoice
   /** The mode in force. */
   readonly mode: CopyMode
+  /** What was decided last; it takes more to cease to be ready than to become it. */
+  readonly isReady: boolean
   /** Bytes of chunks dirty or being copied. */
   readonly remainingBytes: number
   /** Nothing remains and no background write is in flight. */
@@ -75,7 +80,10 @@ export function decide(
     return now.isSynced ? 'ready' : 'continue'
   }
   if (now.choice === 'background') return isReadyInBackground(now, limits) ? 'ready' : 'continue'
-  return mayBlock(now, limits) && shouldBlock(now, limits) ? 'write-blocking' : 'continue'
+  if (mayBlock(now, limits)) return shouldBlock(now, limits) ? 'write-blocking' : 'continue'
+  // A target that fails now and then keeps the pauses coming. That must not put a switchover off
+  // for ever: it copies what is left with the clients held, and says so if it cannot.
+  return !now.isTargetLate && isReadyInBackground(now, limits) ? 'ready' : 'continue'
 }
 
 /** The pause after so many stalls in a row (milliseconds). */
@@ -85,8 +93,8 @@ export function stallPauseMs(stallsInARow: number, limits: ConvergenceLimits): n
 }
 
 function isReadyInBackground(now: Measurements, limits: ConvergenceLimits): boolean {
-  const { remainingBytes, copyRate } = now
-  return remainingBytes <= limits.readyBytes || remainingBytes <= copyRate * limits.readySeconds
+  const remainingBytes = now.isReady ? now.remainingBytes / READY_SLACK : now.remainingBytes
+  return remainingBytes <= limits.readyBytes || remainingBytes <= now.copyRate * limits.readySeconds
 }
 
 function mayBlock(now: Measurements, limits: ConvergenceLimits): boolean {

@@ -281,6 +281,12 @@ export class Copier implements CopyOperationOwner {
 
   #mayBegin(): boolean {
     if (this.#target === undefined || this.#free.length === 0) return false
+    const { log } = this.tracking
+    if (log.count + this.operationsCount >= log.capacity) {
+      // What cannot be logged would have to be copied again. The job flushes the target soon.
+      this.#arm(RETRY_MS)
+      return false
+    }
     const now = this.#clock.now()
     if (now < this.#pausedUntil) {
       this.#arm(this.#pausedUntil - now)

@@ -16,7 +16,8 @@ import { type Completion, Request } from '../block/request.ts'
 import { Deadline } from './deadlines.ts'
 import { type HoldOwner, RangeHold } from './range-lock.ts'
 import type { FlushWaiter, Target } from './target.ts'
-import { TrackedWrite, type Tracking } from './tracking.ts'
+import { TrackedWrite } from './tracked-write.ts'
+import type { Tracking } from './tracking.ts'
 
 /** The filter, as its records see it. */
 export interface GuestRequestOwner {

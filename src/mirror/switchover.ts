@@ -42,14 +42,19 @@ export class Switchover {
   readonly #timer: Timer
   readonly #aborted: Promise<never>
   #abort!: (error: MirrorError) => void
-  #isAborted = false
+  #abortedBy: MirrorError | undefined
   #isVerifying = false
   #drained: (() => void) | undefined
-  #heldAt: number | undefined
+  readonly #startedAt: number
+  #endedAt: number | undefined
+  /** Resolves when it uses memory and target no more, however it went. */
+  readonly over: Promise<void>
+  #markOver!: () => void
 
   constructor(options: SwitchoverOptions) {
     this.#options = options
     const { clock, timeoutMs } = options
+    this.#startedAt = clock.now()
     this.#timer = clock.createTimer(() => {
       this.abort(
         new MirrorError(
@@ -61,13 +66,21 @@ export class Switchover {
     this.#aborted = new Promise((_, reject) => {
       this.#abort = reject
     })
+    this.over = new Promise(resolve => {
+      this.#markOver = resolve
+    })
     // It may be that nobody waits for it at the moment.
     this.#aborted.catch(() => undefined)
   }
 
-  /** Since when clients are held, by the clock. */
-  get heldAt(): number | undefined {
-    return this.#heldAt
+  /** How long clients are, or were, held. */
+  get heldMs(): number {
+    return (this.#endedAt ?? this.#options.clock.now()) - this.#startedAt
+  }
+
+  /** It uses memory and target no more. */
+  get isOver(): boolean {
+    return this.#endedAt !== undefined
   }
 
   /** The target owes answers to the comparison. */
@@ -79,7 +92,6 @@ export class Switchover {
   async run(): Promise<void> {
     const { clock, gate, copier, timeoutMs } = this.#options
     this.#timer.arm(timeoutMs)
-    this.#heldAt = clock.now()
     try {
       await this.#unlessAborted(this.#quiesce())
       copier.isHurried = true
@@ -91,15 +103,25 @@ export class Switchover {
     } finally {
       this.#timer.disarm()
       copier.isHurried = false
+      this.#endedAt = clock.now()
+      this.#markOver()
     }
   }
 
   /** Gives up, for a reason that `run` rejects with. */
   abort(error: MirrorError): void {
-    this.#isAborted = true
+    this.#abortedBy ??= error
     // The clients are not to wait for what a hung target still owes us.
     this.#options.gate.resume()
     this.#abort(error)
+  }
+
+  /**
+   * Throws why it was given up, if that came after the last step and before whoever awaits `run`
+   * got to know of its success: the clients go on already.
+   */
+  assertHolding(): void {
+    if (this.#abortedBy !== undefined) throw this.#abortedBy
   }
 
   /** To be called whenever something has settled. */
@@ -162,7 +184,7 @@ export class Switchover {
   async #verify(): Promise<void> {
     const { copier, target, memory, compared } = this.#options
     const { size } = target.tracking.bitmap
-    const isAborted = () => this.#isAborted
+    const isAborted = () => this.#isAborted()
     const devices = { source: copier.source, target: target.device }
     const options = { ...devices, size, memory, isAborted, compared }
     this.#isVerifying = true
@@ -171,16 +193,20 @@ export class Switchover {
       offset = await firstDifference(options)
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
-      if (this.#isAborted) await this.#aborted
+      if (this.#isAborted()) await this.#aborted
       throw new MirrorError('mirror-failed', `cannot compare the disks, ${reason}`, cause)
     } finally {
       this.#isVerifying = false
     }
-    if (this.#isAborted) await this.#aborted
+    if (this.#isAborted()) await this.#aborted
     if (offset >= 0) {
       const message = `disk and target differ at offset ${offset}: start the mirror anew`
       throw new MirrorError('verify-difference', message)
     }
+  }
+
+  #isAborted(): boolean {
+    return this.#abortedBy !== undefined
   }
 
   #unlessAborted<T>(promise: Promise<T>): Promise<T> {

@@ -73,6 +73,7 @@ export class Replies implements Operation, Task {
   readonly #gather: Gather
   #queued: ServerRequest[] = []
   #sending: ServerRequest[] = []
+  #isSending = false
   #isScheduled = false
   #isDiscarding = false
 
@@ -92,7 +93,7 @@ export class Replies implements Operation, Task {
 
   /** True when nothing waits and nothing is being sent. */
   get isIdle(): boolean {
-    return this.#queued.length === 0 && this.#sending.length === 0
+    return this.#queued.length === 0 && !this.#isSending
   }
 
   add(request: ServerRequest): void {
@@ -114,7 +115,7 @@ export class Replies implements Operation, Task {
 
   run(): void {
     this.#isScheduled = false
-    if (this.#sending.length > 0 || this.#queued.length === 0) return
+    if (this.#isSending || this.#queued.length === 0) return
     const batch = this.#queued
     if (batch.length > REPLIES_PER_SEND_MAX) {
       this.#queued = batch.splice(REPLIES_PER_SEND_MAX)
@@ -122,6 +123,7 @@ export class Replies implements Operation, Task {
       this.#queued = this.#sending
     }
     this.#sending = batch
+    this.#isSending = true
     this.#gather.clear()
     for (let index = 0; index < batch.length; index++) this.#put(batch[index]!)
     this.#socket.send(this.#gather, this)
@@ -129,6 +131,8 @@ export class Replies implements Operation, Task {
 
   settle(result: number): void {
     const batch = this.#sending
+    // Before the owner hears of the last one, which may be what it waits for.
+    this.#isSending = false
     for (let index = 0; index < batch.length; index++) this.#owner.sent(batch[index]!)
     batch.length = 0
     if (result < 0) {
@@ -140,7 +144,7 @@ export class Replies implements Operation, Task {
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.#sending.length > 0) return
+    if (this.#isScheduled || this.#isSending) return
     this.#isScheduled = true
     this.#engine.atTurnEnd(this)
   }

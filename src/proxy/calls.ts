@@ -43,7 +43,6 @@ export interface AttachClient {
 /** A connection to the mirror's target, ready for its first request. */
 export interface TargetConnection {
   readonly fd: number
-  readonly leftover: Uint8Array
   readonly size: number
   readonly transmissionFlags: number
   readonly blockSize: { minimum: number; preferred: number; maximum: number }

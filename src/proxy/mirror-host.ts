@@ -25,6 +25,8 @@ export const COPY_OPERATIONS_MAX = 16
 export const COPY_LENGTH_MAX = 512 * 1024
 /** A target that owes the reply to one request for so long is given up. */
 export const TARGET_REQUEST_TIMEOUT_MS = 60_000
+/** How often to look whether a mirror that is to be completed is ready. */
+const READY_POLL_MS = 10
 /** How often to look whether the last marking write is over. */
 const DRAIN_POLL_MS = 10
 
@@ -116,9 +118,19 @@ export class MirrorHost {
     return job.status()
   }
 
-  async complete(params: MirrorCompleteParams): Promise<MirrorStatus> {
+  /** Waits until the mirror is ready, which it may have ceased to be under load, then switches over. */
+  async complete({ timeoutMs, ...how }: MirrorCompleteParams): Promise<MirrorStatus> {
     const job = this.#running()
-    await job.complete(params)
+    const clock = this.#disk.engine
+    const deadline = clock.now() + timeoutMs
+    while (job.state === 'running' || job.state === 'waiting') {
+      if (clock.now() >= deadline) {
+        const advice = 'watch it with mirror wait, or allow more time'
+        throw new Refusal('timeout', `the mirror was not ready within ${timeoutMs} ms: ${advice}`)
+      }
+      await this.#pause(READY_POLL_MS)
+    }
+    await job.complete({ ...how, timeoutMs: Math.max(1, deadline - clock.now()) })
     return job.status()
   }
 
@@ -142,7 +154,7 @@ export class MirrorHost {
   }
 
   async #connect(uri: string, tlsPskFile: string | undefined): Promise<BlockDevice> {
-    const { fd, leftover, ...info } = await this.#link.call('connectTarget', { uri, tlsPskFile })
+    const { fd, ...info } = await this.#link.call('connectTarget', { uri, tlsPskFile })
     return openRemote({
       engine: this.#disk.engine,
       fd,

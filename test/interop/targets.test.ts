@@ -37,8 +37,8 @@ const nbdkitCases: readonly Case[] = [
   filtered('nozero', 'zeromode=notrim'),
   filtered('noextents'),
   filtered('noextents nozero'),
-  filtered('nodf noparallel'),
-  filtered('fua', 'fuamode=none'),
+  filtered('noparallel'),
+  filtered('fua', 'fuamode=emulate'),
   filtered(
     'blocksize-policy',
     'blocksize-minimum=4096',
@@ -85,7 +85,7 @@ function testTarget({ name, start, raw }: Case): void {
     const target = await start(socket, copy, folder)
     try {
       await using source = await prepare(folder, { path, size: SIZE })
-      await migrate(source, socket)
+      await migrate(source, target.uri)
     } finally {
       await target[Symbol.asyncDispose]()
     }

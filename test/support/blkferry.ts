@@ -155,6 +155,10 @@ export class MirrorControl implements Disposable {
     return this.#client.call('mirror-complete', params, call)
   }
 
+  resume(): Promise<MirrorStatus> {
+    return this.#client.call('mirror-resume', {}, { timeoutMs: ANSWER_MS_MAX })
+  }
+
   [Symbol.dispose](): void {
     this.#client.close()
   }

@@ -10,7 +10,7 @@ import type { MirrorStatus } from '../../src/control/status.ts'
 import { BLOCK_SIZE } from '../../src/demo/numbered-block.ts'
 import type { ServeProcess } from '../../src/demo/serve-process.ts'
 import { VerifyingWriter } from '../../src/demo/verifying-writer.ts'
-import { MirrorControl, socketUri, startServe } from './blkferry.ts'
+import { MirrorControl, startServe } from './blkferry.ts'
 import { Random } from './random.ts'
 import type { Temporary } from './temporary.ts'
 
@@ -62,16 +62,16 @@ export async function prepare(
 }
 
 /**
- * Mirrors to the export on `socket` while the client writes, hands over, and checks on the target
+ * Mirrors to the export `target` (a URI) while the client writes, hands over, and checks on the target
  * that every acknowledged write is there. The client saw no error.
  */
 export async function migrate(
   { client, writer, mirror }: Source,
-  socket: string,
+  target: string,
   params: Partial<MirrorStartParams> = {},
 ): Promise<MirrorStatus> {
   writer.attach(client)
-  await mirror.start(socketUri(socket), params)
+  await mirror.start(target, params)
   await mirror.ready()
   await sleep(READY_WRITES_MS)
   const status = await mirror.complete({ verify: true })
@@ -79,8 +79,8 @@ export async function migrate(
   assert.equal(status.outcome, 'completed')
   assert.equal(status.dirtyBytes, 0)
   assert.deepEqual(writer.errors, [])
-  await using target = await NbdClient.connect(socketUri(socket))
-  const { checked, lost } = await writer.verify(target)
+  await using reader = await NbdClient.connect(target)
+  const { checked, lost } = await writer.verify(reader)
   assert.ok(checked > 0, 'the client has written nothing')
   assert.deepEqual(lost, [])
   return status

@@ -1,7 +1,7 @@
 /** NBD servers of other projects on a unix socket, for the time of one test. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -9,8 +9,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const START_TIMEOUT_MS = 10_000
 
 export interface Peer extends AsyncDisposable {
-  readonly process: ChildProcess
+  readonly pid: number
   readonly socket: string
+  /** Of its default export, or the one it has. */
+  readonly uri: string
 }
 
 /** `nbdkit ARGS` on `socket`, for example `['memory', '2M']`. */
@@ -23,7 +25,7 @@ export function startQemuNbd(socket: string, args: readonly string[]): Promise<P
   return start('qemu-nbd', ['--persistent', '--shared=8', '--socket', socket, ...args], socket)
 }
 
-/** `nbd-server` with `file` as its default export; its configuration goes to `configuration`. */
+/** `nbd-server` with `file` as its export `disk`; its configuration goes to `configuration`. */
 export async function startNbdServer(
   socket: string,
   file: string,
@@ -31,7 +33,20 @@ export async function startNbdServer(
 ): Promise<Peer> {
   const lines = ['[generic]', `unixsock = ${socket}`, '[disk]', `exportname = ${file}`]
   await writeFile(configuration, `${lines.join('\n')}\n`)
-  return await start('nbd-server', ['-d', '-C', configuration], socket)
+  // In the foreground it serves one client and ends, so it has to be a daemon with a pid file.
+  const pidFile = `${configuration}.pid`
+  const starter = spawn('nbd-server', ['-C', configuration, '-p', pidFile], { stdio: 'ignore' })
+  await once(starter, 'exit')
+  const deadline = performance.now() + START_TIMEOUT_MS
+  while (!(await listens(socket))) {
+    if (performance.now() > deadline) throw new Error('nbd-server did not start')
+    await sleep(20)
+  }
+  const pid = Number(await readFile(pidFile, 'utf8'))
+  const dispose = async (): Promise<void> => {
+    process.kill(pid, 'SIGTERM')
+  }
+  return { pid, socket, uri: `nbd+unix:///disk?socket=${socket}`, [Symbol.asyncDispose]: dispose }
 }
 
 async function start(command: string, args: readonly string[], socket: string): Promise<Peer> {
@@ -54,7 +69,12 @@ async function start(command: string, args: readonly string[], socket: string): 
     child.kill('SIGKILL')
     await exited
   }
-  return { process: child, socket, [Symbol.asyncDispose]: dispose }
+  return {
+    pid: child.pid ?? 0,
+    socket,
+    uri: `nbd+unix:///?socket=${socket}`,
+    [Symbol.asyncDispose]: dispose,
+  }
 }
 
 async function listens(socket: string): Promise<boolean> {

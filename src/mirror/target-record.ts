@@ -1,0 +1,85 @@
+/**
+ * What the target, and the disk below the copier, have to answer for: stalls, failures in a row,
+ * silence. It counts and says what follows; acting on it is the job's. Pure: the time is passed in.
+ */
+
+/**
+ * Failures in a row, nothing succeeding in between, that end a job; and the pauses between them
+ * (milliseconds).
+ */
+export const FAILURES_MAX = 16
+export const FAILURE_PAUSE_MS = 10
+export const FAILURE_PAUSE_MS_MAX = 2000
+/** A target that owes an answer and gives none to anybody for this long is lost (milliseconds). */
+export const SILENCE_MS_MAX = 30_000
+/** Stalls closer together than this are one: the requests that were in flight when it began. */
+export const SAME_STALL_MS = 400
+/** Stalls further apart than this are not in a row (milliseconds). */
+export const STALL_MEMORY_MS = 60_000
+
+export class TargetRecord {
+  #stalls = 0
+  #stallsInARow = 0
+  #lastStallAt = -Infinity
+  #errors = 0
+  #failuresInARow = 0
+  #answeredAt = 0
+
+  /** Requests of the guest that waited for the whole stall budget. */
+  get stalls(): number {
+    return this.#stalls
+  }
+
+  get errors(): number {
+    return this.#errors
+  }
+
+  stallsInARow(now: number): number {
+    return this.sinceStallMs(now) > STALL_MEMORY_MS ? 0 : this.#stallsInARow
+  }
+
+  sinceStallMs(now: number): number {
+    return now - this.#lastStallAt
+  }
+
+  /** It is connected, or something has succeeded. */
+  answered(now: number): void {
+    this.#failuresInARow = 0
+    this.#answeredAt = now
+  }
+
+  /** It owes no answer. */
+  idle(now: number): void {
+    this.#answeredAt = now
+  }
+
+  isSilent(now: number): boolean {
+    return now - this.#answeredAt > SILENCE_MS_MAX
+  }
+
+  stalled(now: number): void {
+    this.#stalls++
+    this.#notePause(now)
+  }
+
+  /** A request has failed on the target; write-blocking pauses for that as for a stall. */
+  failed(now: number): void {
+    this.#errors++
+    this.#notePause(now)
+  }
+
+  /**
+   * Something cannot be copied. How long to wait before it is tried again (milliseconds), or
+   * undefined when that was too often.
+   */
+  copyFailed(): number | undefined {
+    this.#failuresInARow++
+    if (this.#failuresInARow > FAILURES_MAX) return undefined
+    return Math.min(FAILURE_PAUSE_MS_MAX, FAILURE_PAUSE_MS * 2 ** (this.#failuresInARow - 1))
+  }
+
+  #notePause(now: number): void {
+    if (this.sinceStallMs(now) > SAME_STALL_MS) this.#stallsInARow = this.stallsInARow(now) + 1
+    this.#lastStallAt = now
+  }
+}
