@@ -1,0 +1,131 @@
+/**
+ * Idle copies: nobody writes while the disk is copied. The clock runs from the command to start until the
+ * mirror is ready, or until the copying tool ends; the target is empty every time, so that taking its
+ * pages from the kernel is part of everybody's time.
+ */
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { performance } from 'node:perf_hooks'
+import { Cleanup } from '../cleanup.ts'
+import { emptyDisk, type Filling, makeDisk, mustBeEqual } from '../measure/disks.ts'
+import { startSource } from '../measure/mirror-source.ts'
+import { type ServerName, type TlsKey, uriOf } from '../measure/servers.ts'
+import { mustRun } from '../measure/tool.ts'
+import { cpuSeconds } from '../measure/usage.ts'
+import { type Bench, interleave, type Scenario } from '../scenario.ts'
+import type { SubjectName } from '../subjects.ts'
+import { makeKey, READY_MS_MAX, type ServedTarget, serveTarget } from './mirror-disks.ts'
+
+interface Case {
+  readonly filling: Filling
+  readonly server: ServerName
+  /** Left out of a quick run. */
+  readonly isSlow?: boolean
+}
+
+const COPIERS = ['blkferry', 'qemu mirror', 'nbdcopy'] as const
+
+const PLAIN: readonly Case[] = [
+  { filling: 'full', server: 'nbdkit' },
+  { filling: 'full', server: 'qemu-nbd', isSlow: true },
+  { filling: 'full', server: 'blkferry', isSlow: true },
+  { filling: 'half', server: 'nbdkit', isSlow: true },
+  { filling: 'zero', server: 'nbdkit', isSlow: true },
+]
+const TLS: readonly Case[] = [
+  { filling: 'full', server: 'nbdkit' },
+  { filling: 'full', server: 'qemu-nbd', isSlow: true },
+  { filling: 'full', server: 'blkferry', isSlow: true },
+]
+
+export const MIRROR_IDLE: Scenario = {
+  name: 'mirror-idle',
+  title: 'Copying an idle disk',
+  shows:
+    'Bytes of disk a second from the start of the mirror until it is ready, with processor time of the source’s process, to three kinds of target; every first copy is compared with its source.',
+  doesNotShow:
+    'A network or a disk, one of which limits every real copy; and nbdcopy copies only, it cannot follow a disk that is being written to.',
+  needs: ['nbdkit', 'qemu-storage-daemon', 'qemu-nbd', 'nbdcopy'],
+  repetitions: plan => plan.repetitions,
+  run: async bench => {
+    for (const each of wanted(bench, PLAIN)) await measureCase(bench, each, undefined)
+  },
+}
+
+export const MIRROR_IDLE_TLS: Scenario = {
+  name: 'mirror-idle-tls',
+  title: 'Copying an idle disk over TLS',
+  shows: 'The same copy with TLS and a pre-shared key, and beside it once more without TLS.',
+  doesNotShow:
+    'What encryption costs between two hosts: here one machine encrypts and decrypts at once, on the same cores.',
+  needs: ['nbdkit', 'qemu-storage-daemon', 'qemu-nbd', 'nbdcopy'],
+  repetitions: plan => plan.repetitions,
+  run: async bench => {
+    const key = await makeKey(bench.folder)
+    await measureCase(bench, { filling: 'full', server: 'nbdkit' }, undefined)
+    for (const each of wanted(bench, TLS)) await measureCase(bench, each, key)
+  },
+}
+
+function wanted({ plan }: Bench, cases: readonly Case[]): Case[] {
+  return cases.filter(({ isSlow }) => !(plan.quick && isSlow === true))
+}
+
+async function measureCase(
+  bench: Bench,
+  { filling, server }: Case,
+  tls: TlsKey | undefined,
+): Promise<void> {
+  const { plan, folder, record } = bench
+  const size = plan.mirrorBytes
+  const name = `${filling} to ${server}${tls === undefined ? '' : ', TLS'}`
+  await using scope = new Cleanup()
+  const path = await makeDisk(join(folder, `source-${filling}.img`), size, filling)
+  scope.defer(() => rm(path, { force: true }))
+  const target = await serveTarget(scope, folder, { size, server, tls })
+  const subjects: SubjectName[] = [...COPIERS, ...(tls === undefined ? ['bare file' as const] : [])]
+  await interleave(bench, name, subjects, plan.repetitions, async (subject, repetition) => {
+    await emptyDisk(target.path, size)
+    const copied = await COPY[subject as keyof typeof COPY](path, target, bench)
+    if (repetition === 0) await mustBeEqual(path, target.path, subject)
+    record.add(name, 'rate', subject, (size / copied.ms) * 1000)
+    if (copied.cpu !== undefined) {
+      record.add(name, 'cpu/GiB', subject, (copied.cpu / size) * 2 ** 30)
+    }
+  })
+}
+
+interface Copied {
+  readonly ms: number
+  readonly cpu?: number
+}
+
+type Copy = (path: string, target: ServedTarget, bench: Bench) => Promise<Copied>
+
+function mirror(subject: 'blkferry' | 'qemu mirror'): Copy {
+  return async (path, target, { folder }) => {
+    await using source = await startSource(subject, { path, folder })
+    const cpuBefore = await cpuSeconds(source.pid)
+    const startedAt = performance.now()
+    await source.start(target)
+    await source.ready(READY_MS_MAX)
+    const ms = performance.now() - startedAt
+    const cpu = (await cpuSeconds(source.pid)) - cpuBefore
+    await source.complete()
+    return { ms, cpu }
+  }
+}
+
+async function timed(argv: readonly string[]): Promise<Copied> {
+  const startedAt = performance.now()
+  await mustRun(argv)
+  return { ms: performance.now() - startedAt }
+}
+
+const COPY: Readonly<Record<'blkferry' | 'qemu mirror' | 'nbdcopy' | 'bare file', Copy>> = {
+  blkferry: mirror('blkferry'),
+  'qemu mirror': mirror('qemu mirror'),
+  nbdcopy: (path, { socket, tls }) => timed(['nbdcopy', '--flush', path, uriOf(socket, tls)]),
+  'bare file': (path, target) =>
+    timed(['dd', `if=${path}`, `of=${target.path}`, 'bs=1M', 'conv=notrunc', 'status=none']),
+}
