@@ -7,7 +7,8 @@
  *   socket, the thread pool, a signal) ends the wait, and the next turn comes through setImmediate,
  *   after a whole iteration of the event loop;
  * - no wait is longer than the event loop's own would be, which is 0 when immediates are queued.
- *   Belongs to one engine and its thread.
+ *
+ * Belongs to one engine and its thread.
  */
 import { eventLoopFd, eventLoopOfThread, eventLoopTimeout } from './libc.ts'
 

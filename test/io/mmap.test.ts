@@ -52,7 +52,7 @@ describe('mappings', () => {
     unmap(memory)
   })
 
-  it('of a shared file are the file: two of them see each other, and node:fs sees both', async () => {
+  it('of a shared file are the file, for each other and for node:fs', async () => {
     await using folder = await temporary('/dev/shm')
     const fd = fs.openSync(folder.file('shared'), 'w+')
     fs.ftruncateSync(fd, PAGE_SIZE)

@@ -28,7 +28,8 @@ const WORKER = `
   const { engine } = openEngine('uring', { blockMsMax: 60_000 })
   const [ours] = socketpair()
   const socket = engine.openSocket(ours)
-  socket.recv(mapAnonymous(4096), 0, 1, true, { settle: result => parentPort.postMessage({ result }) })
+  const settle = result => parentPort.postMessage({ result })
+  socket.recv(mapAnonymous(4096), 0, 1, true, { settle })
   parentPort.on('message', async value => {
     if (value === 'usage') return parentPort.postMessage(wantedMs())
     if (value !== 'close') return parentPort.postMessage(value)
