@@ -18,7 +18,7 @@ import type { BlockDevice, DeviceInfo } from '../../src/block/device.ts'
 import { EIO, ENOTSUP, ESHUTDOWN } from '../../src/block/errno.ts'
 import type { Request } from '../../src/block/request.ts'
 import type { Memory } from '../../src/io/memory.ts'
-import { Violation, type World } from './world.ts'
+import type { World } from './world.ts'
 
 /** Memory that knows whether it may be read by a device now. */
 export class SimulatedMemory implements Memory {
@@ -35,6 +35,8 @@ export class SimulatedMemory implements Memory {
 export interface Faults {
   errorChance: number
   slowChance: number
+  /** Of a request going on at once, inside the call, without time going by. */
+  promptChance: number
   isHung: boolean
 }
 
@@ -117,9 +119,13 @@ export class SimulatedDisk implements BlockDevice {
     const job: Job = { request, done: 0, snapshot: undefined }
     if (request.command === NBD_CMD_FLUSH) job.snapshot = this.platter.bytes.slice()
     this.jobs.push(job)
-    const { random } = this.#world
-    if (random.chance(0.1) && !this.faults.isHung) this.#advance(job)
-    else this.#later(job)
+    this.#world.work()
+    this.#world.note(
+      () =>
+        `    ${this.platter.isLossy ? 'target' : 'source'} ${request.command}` +
+        ` at ${request.offset}+${request.length} flags ${request.flags}`,
+    )
+    this.#goOn(job)
   }
 
   /** What hung goes on. */
@@ -179,6 +185,12 @@ export class SimulatedDisk implements BlockDevice {
     )
   }
 
+  #goOn(job: Job): void {
+    const isPrompt = this.#world.random.chance(this.faults.promptChance)
+    if (isPrompt && !this.faults.isHung) this.#advance(job)
+    else this.#later(job)
+  }
+
   #later(job: Job): void {
     const { random } = this.#world
     const delayMs = random.chance(this.faults.slowChance)
@@ -194,7 +206,9 @@ export class SimulatedDisk implements BlockDevice {
   #advance(job: Job): void {
     const { request } = job
     const { random } = this.#world
-    if (random.chance(this.faults.errorChance)) {
+    // Flushes are few, and their failures the most instructive.
+    const errorChance = this.faults.errorChance * (job.snapshot === undefined ? 1 : 6)
+    if (random.chance(errorChance)) {
       this.#fail(job)
       return
     }
@@ -210,7 +224,7 @@ export class SimulatedDisk implements BlockDevice {
       }
       this.#land(job)
       if (job.done < request.length || random.chance(0.7)) {
-        this.#later(job)
+        this.#goOn(job)
         return
       }
     }
@@ -238,7 +252,7 @@ export class SimulatedDisk implements BlockDevice {
       if (request.command === NBD_CMD_READ) {
         memory!.bytes[request.memoryOffset + job.done] = bytes[at]!
       } else if (request.command === NBD_CMD_WRITE) {
-        if (!memory!.isLent) throw new Violation('memory was reused while a device was reading it')
+        if (!memory!.isLent) this.#world.fail('memory was reused while a device was reading it')
         bytes[at] = memory!.bytes[request.memoryOffset + job.done]!
       } else if (request.command === NBD_CMD_WRITE_ZEROES) {
         bytes[at] = 0

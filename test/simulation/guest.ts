@@ -13,7 +13,7 @@ import {
 import type { BlockDevice, DeviceInfo } from '../../src/block/device.ts'
 import { type Completion, type Lender, Request } from '../../src/block/request.ts'
 import { SimulatedMemory } from './disk.ts'
-import { Violation, type World } from './world.ts'
+import type { World } from './world.ts'
 
 /** One request of the guest and what is known of its way. */
 export class GuestSlot implements Completion, Lender {
@@ -121,13 +121,12 @@ export class Guest {
       () => `guest ${request.command} at ${request.offset} is answered ${request.error}`,
     )
     if (request.error !== slot.sourceError) {
-      throw new Violation(`guest got ${request.error}, its disk said ${slot.sourceError}`)
+      this.#world.fail(`guest got ${request.error}, its disk said ${slot.sourceError}`)
     }
     const deadline = admittedAt + this.stallMs + SLACK_MS
-    if (submittedAt > deadline) throw new Violation('guest request reached its disk too late')
-    if (now > Math.max(settledAt, deadline)) throw new Violation('guest waited for the target')
-    if (admittedAt - issuedAt > this.heldMs + SLACK_MS)
-      throw new Violation('guest was held too long')
+    if (submittedAt > deadline) this.#world.fail('guest request reached its disk too late')
+    if (now > Math.max(settledAt, deadline)) this.#world.fail('guest waited for the target')
+    if (admittedAt - issuedAt > this.heldMs + SLACK_MS) this.#world.fail('guest was held too long')
   }
 
   /** The process is killed: nobody answers any more. */

@@ -2,14 +2,17 @@
  * Tempting wrong rules. Each is the real mirror with one rule exchanged, and the simulation has to
  * notice: if it did not, its passing would mean nothing.
  */
+import { Gate } from '../../src/block/gate.ts'
 import { Request } from '../../src/block/request.ts'
 import { CopyOperation } from '../../src/mirror/copy-operation.ts'
+import { Deadlines } from '../../src/mirror/deadlines.ts'
 import { MirrorFilter } from '../../src/mirror/mirror-filter.ts'
 import { type RangeHold, RangeLock } from '../../src/mirror/range-lock.ts'
 import { Switchover } from '../../src/mirror/switchover.ts'
-import { type TrackedWrite, Tracking, type TrackingParts } from '../../src/mirror/tracking.ts'
+import type { TrackedWrite } from '../../src/mirror/tracked-write.ts'
+import { Tracking, type TrackingParts } from '../../src/mirror/tracking.ts'
 import type { Simulation, Variant } from './simulation.ts'
-import { GRANULARITY, type MortalBitmap } from './storage.ts'
+import type { MortalBitmap } from './storage.ts'
 
 export interface Mutation extends Variant {
   readonly name: string
@@ -151,6 +154,25 @@ class LoseFlushedOnly extends OpenTracking {
   }
 }
 
+/** Believes that a flush covers what settled while it was under way. */
+class FlushCoversAll extends OpenTracking {
+  constructor(parts: TrackingParts, simulation: Simulation) {
+    const { log } = parts
+    const flushed = log.flushed.bind(log)
+    super(
+      { ...parts, log: Object.assign(log, { flushed: () => flushed(log.snapshot()) }) },
+      simulation,
+    )
+  }
+}
+
+/** Clears bits without having noted that the target may still lose the writes. */
+class NoFlushLog extends OpenTracking {
+  constructor(parts: TrackingParts, simulation: Simulation) {
+    super({ ...parts, log: Object.assign(parts.log, { append: () => true }) }, simulation)
+  }
+}
+
 class KeepAbandonedBits extends OpenTracking {
   override abandon(): void {}
 }
@@ -244,6 +266,8 @@ export const MUTATIONS: readonly Mutation[] = [
   rule('background writes do not taint write-blocking ones', IgnoreTaint),
   rule('a target that was lost has kept everything', IgnoreLoss),
   rule('what was in flight when the target was lost has been kept', LoseFlushedOnly),
+  rule('a flush covers what settled while it was under way', FlushCoversAll),
+  rule('what the target has not flushed is not remembered', NoFlushLog),
   rule('bits of a concluded job are believed', KeepAbandonedBits),
   {
     name: 'writes that began before tracking are forgotten',
@@ -252,6 +276,18 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the target is not flushed before switchover',
     patch: () => exchange(Switchover.prototype, 'flushTarget', () => Promise.resolve(0)),
+  },
+  {
+    name: 'clients are not held at switchover',
+    patch: () => exchange(Gate.prototype, 'quiesceWithin', () => Promise.resolve()),
+  },
+  {
+    name: 'nobody looks at the stall budget',
+    patch: () => exchange(Deadlines.prototype, 'enter', () => {}),
+  },
+  {
+    name: 'a switchover given up at the last moment counts as completed',
+    patch: () => exchange(Switchover.prototype, 'assertHolding', () => {}),
   },
   {
     name: 'memory is reused while the target is being sent it',
@@ -282,7 +318,9 @@ export const COVERED: readonly Mutation[] = [
   ),
   // A stalled write is late on the target, so it has not settled there when the guest is answered.
   rule('a stalled write may still make its chunks clean', ForgetStalls),
+  // Its own stall budget bounds the wait, and then it follows the background rule too.
+  {
+    name: 'a request that met a late range waits for it',
+    patch: () => exchange(RangeLock.prototype, 'isLate', () => false),
+  },
 ]
-
-/** Bytes of a chunk, for those who print a trace. */
-export { GRANULARITY }

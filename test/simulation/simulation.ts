@@ -33,11 +33,14 @@ export interface Variant {
   readonly createFilter?: (next: BlockDevice, clock: Clock) => MirrorFilter
 }
 
+const CALM: Faults = { errorChance: 0, slowChance: 0, promptChance: 0.1, isHung: false }
 const EVENTS_MAX = 100_000
 /** After the last fault it has to be over within this (milliseconds). */
 const CONVERGE_MS_MAX = 300_000
 const STALL_MS_MAX = 20
 const HOLD_MS_MAX = 500
+/** How much later promises may get to something when they are interrupted. */
+const HASTE_MS_MAX = 50
 
 /** One process of the mirror, with all that dies with it. */
 interface Process extends Life {
@@ -60,8 +63,8 @@ export class Simulation {
   readonly #target: Platter
   readonly #sourceInfo: DeviceInfo
   readonly #targetInfo: DeviceInfo
-  readonly #sourceFaults: Faults = { errorChance: 0, slowChance: 0, isHung: false }
-  readonly #targetFaults: Faults = { errorChance: 0, slowChance: 0, isHung: false }
+  readonly #sourceFaults: Faults = { ...CALM }
+  readonly #targetFaults: Faults = { ...CALM }
   readonly #guest: Guest
   readonly #storage: Storage
   readonly #slots: number
@@ -74,6 +77,7 @@ export class Simulation {
   #healedAt: number | undefined
   #verbs = 0
   #isDone = false
+  readonly #isHasty: boolean
 
   constructor(seed: number, variant: Variant = {}, isTraced = false) {
     this.world = new World(seed, isTraced)
@@ -92,7 +96,8 @@ export class Simulation {
     this.#storage = new Storage(this.#size, this.#slots, 2 ** (2 + random.below(4)))
     this.#guest = new Guest(this.world, this.#size, 5 + random.below(40))
     this.#guest.stallMs = STALL_MS_MAX
-    this.#guest.heldMs = HOLD_MS_MAX
+    this.#isHasty = random.chance(0.3)
+    this.#guest.heldMs = HOLD_MS_MAX + (this.#isHasty ? HASTE_MS_MAX : 0)
     this.#chaosLeft = random.below(25)
     this.#chooseFaults()
     this.#process = this.#createProcess()
@@ -110,10 +115,15 @@ export class Simulation {
       this.world.step()
       if (this.world.isKilled) this.#restart()
       this.#noteState()
-      if (this.#isAsync()) for (let i = 0; i < 12; i++) await undefined
+      if (this.#isAsync()) for (let i = this.#patience(); i > 0; i--) await undefined
       this.#check()
     }
     if (this.#guest.lentCount > 0) throw new Violation('memory was lent and not given back')
+  }
+
+  /** How far promises get before the next event: events of one turn of an engine come in between. */
+  #patience(): number {
+    return this.#isHasty ? this.world.random.below(4) : 12
   }
 
   #isAsync(): boolean {
@@ -160,7 +170,7 @@ export class Simulation {
     add(0.3, () => this.#loseTarget(true))
     add(0.5, () => this.#kill())
     add(0.5, () => this.#complete())
-    add(0.2, () => this.#cancel())
+    add(0.3, () => this.#cancel())
     add(0.5, () => this.#changeSettings())
     add(0.4, () => {
       this.#sourceFaults.errorChance = random.chance(0.5) ? 0.05 : 0
@@ -171,7 +181,9 @@ export class Simulation {
     add(0.3, () => {
       this.#refuseChance = random.chance(0.5) ? 0.5 : 0
     })
-    if (random.chance(0.5)) this.#sourceFaults.slowChance = 0.05
+    if (random.chance(0.2)) this.#sourceFaults.promptChance = random.chance(0.5) ? 1 : 0.7
+    if (random.chance(0.1)) this.#targetFaults.promptChance = random.chance(0.5) ? 1 : 0.7
+    if (random.chance(0.5)) this.#sourceFaults.slowChance = 0.1
     if (random.chance(0.5)) this.#targetFaults.slowChance = 0.1
   }
 
@@ -288,6 +300,7 @@ export class Simulation {
       gate: {
         quiesceWithin: (clock, timeoutMs) => process.gate.quiesceWithin(clock, timeoutMs),
         resume: () => {
+          if (process.isDead) return
           // The last moment at which nobody can have written.
           if (job.status().outcome === 'completed') this.#finish()
           process.gate.resume()
@@ -295,7 +308,7 @@ export class Simulation {
       },
       clock: process.clock,
       tracking,
-      connectTarget: () => this.#connect(() => job.state === 'concluded'),
+      connectTarget: () => this.#connect(() => process.isDead || job.state === 'concluded'),
       memory: Array.from({ length: this.#slots }, () => {
         const memory = new SimulatedMemory(length)
         memory.isLent = true
@@ -408,15 +421,16 @@ export class Simulation {
     if (job === undefined || job.state === 'concluded') return
     this.world.note(() => 'cancel')
     job.cancel().catch(() => {})
-    if (this.world.random.chance(0.3)) {
-      this.world.after(this.world.between(0, 2), () => {
+    if (this.world.random.chance(0.5)) {
+      this.world.after(this.world.between(0, 4), () => {
         this.world.isKilled = true
       })
     }
   }
 
   #complete(): void {
-    const { job } = this.#process
+    const process = this.#process
+    const { job } = process
     if (job?.state !== 'ready') return
     const { random } = this.world
     const options = {
@@ -429,19 +443,18 @@ export class Simulation {
     job
       .complete(options)
       .then(
-        () => this.#finish(),
+        () => {
+          if (!process.isDead) this.#finish()
+        },
         (error: { code?: string }) => {
-          if (error.code === 'verify-difference') this.#fail(error)
+          if (!process.isDead && error.code === 'verify-difference') this.#fail(error)
         },
       )
       .finally(() => this.#verbs--)
   }
 
-  /** Thrown by the next check. */
-  #failure: unknown
-
   #fail(error: unknown): void {
-    this.#failure ??= error
+    this.world.failure ??= error
   }
 
   /**
@@ -464,7 +477,7 @@ export class Simulation {
   // can change that. While it is in the flush log it may be lost together with the connection.
 
   #check(): void {
-    if (this.#failure !== undefined) throw this.#failure
+    if (this.world.failure !== undefined) throw this.world.failure
     const process = this.#process
     this.#noteClosed(process)
     if (process.filter.tracking === undefined) return

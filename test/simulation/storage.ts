@@ -153,4 +153,8 @@ export class MortalLog extends FlushLog {
     this.#world.store()
     super.flushed(snapshot)
   }
+
+  override drain(run: (first: number, end: number) => void): void {
+    if (!this.#life.isDead) super.drain(run)
+  }
 }

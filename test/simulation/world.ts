@@ -18,6 +18,8 @@ interface Event {
   run: () => void
 }
 
+/** Requests submitted in one event. */
+const WORK_MAX = 1000
 const TRACE_MAX = 60
 
 export class World implements Clock {
@@ -28,7 +30,9 @@ export class World implements Clock {
   /** Stores until the process is killed; negative for never. */
   #storesLeft = -1
   isKilled = false
+  failure: unknown
   #isInEvent = false
+  #workCount = 0
 
   constructor(seed: number, isTraced: boolean) {
     this.random = new Random(seed)
@@ -78,6 +82,7 @@ export class World implements Clock {
     this.#remove(next)
     this.#now = event.at
     this.#isInEvent = true
+    this.#workCount = 0
     try {
       event.run()
     } catch (error) {
@@ -111,6 +116,17 @@ export class World implements Clock {
     this.#events = []
     this.#storesLeft = -1
     this.isKilled = false
+  }
+
+  /** A request is submitted: there is a limit to what one event can bring about. */
+  work(): void {
+    if (this.#workCount++ > WORK_MAX) this.fail('it goes on and on without time going by')
+  }
+
+  /** Throws; and keeps it, for the case that a promise swallows it. */
+  fail(message: string): never {
+    this.failure ??= new Violation(message)
+    throw this.failure
   }
 
   note(text: () => string): void {
