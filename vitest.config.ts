@@ -8,6 +8,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts', 'src/vendor/*/test/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 20_000,
+    // Against hangs only: on a busy machine a process may take seconds to start.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 })

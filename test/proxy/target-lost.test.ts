@@ -58,12 +58,12 @@ interface HangingTarget extends AsyncDisposable {
 
 test('a target of ours that hangs in write-blocking holds no write up', async () => {
   await hang((socket, path) => ServeProcess.start({ path, listen: socketUri(socket) }))
-}, 60_000)
+})
 
 describeWith(['nbdkit'], 'nbdkit', () => {
   test('as a target that hangs in write-blocking holds no write up', async () => {
     await hang((socket, copy) => startNbdkit(socket, ['file', copy]))
-  }, 60_000)
+  })
 })
 
 test('a target that is killed and comes back gets the difference', async () => {
@@ -93,4 +93,4 @@ test('a target that is killed and comes back gets the difference', async () => {
   expect(writer.errors).toEqual([])
   await mirror.complete({ verify: true })
   expect(await firstDifference(path, copy)).toBeUndefined()
-}, 60_000)
+})
