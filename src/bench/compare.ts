@@ -1,7 +1,7 @@
 /**
- * Compares two runs by their ratios to the peers, which the machine's speed cancels out of. Where a row
- * has no peer the values themselves are compared. Worse means worse by more than the tolerance, and
- * beyond the spread of both runs. Pure.
+ * Compares two runs by their ratios to the peers, which the machine's speed cancels out of. Where a
+ * row has no peer the values themselves are compared. Worse means worse by more than the tolerance,
+ * and beyond the spread of both runs. Pure.
  */
 import { METRICS, type MetricName } from './metrics.ts'
 import type { Row, Run } from './results.ts'

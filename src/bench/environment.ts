@@ -1,4 +1,6 @@
-/** What the numbers depend on beside the code: machine, kernel, versions. Printed with every table. */
+/**
+ * What the numbers depend on beside the code: machine, kernel, versions. Printed with every table.
+ */
 import { access, constants, readFile } from 'node:fs/promises'
 import { cpus, loadavg, release, totalmem } from 'node:os'
 import process from 'node:process'

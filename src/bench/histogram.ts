@@ -1,6 +1,6 @@
 /**
- * Latencies as counts of values (nanoseconds), as fio's own histograms are: they can be added up over
- * repetitions without losing the tail, which medians of percentiles would.
+ * Latencies as counts of values (nanoseconds), as fio's own histograms are: they can be added up
+ * over repetitions without losing the tail, which medians of percentiles would.
  */
 
 /** The shares at which a latency curve is drawn; the last is the maximum. */

@@ -1,6 +1,6 @@
 /**
- * The benchmark's process: progress to stderr, tables to stdout, files where they were asked for. On
- * SIGINT and SIGTERM all that was started is stopped and all that was made is removed.
+ * The benchmark's process: progress to stderr, tables to stdout, files where they were asked for.
+ * On SIGINT and SIGTERM all that was started is stopped and all that was made is removed.
  */
 import { writeFile } from 'node:fs/promises'
 import process from 'node:process'

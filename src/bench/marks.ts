@@ -1,6 +1,7 @@
 /**
- * The marks: what blkferry wants to reach, as data. A mark divides what was measured of one subject by what
- * was measured of another (or by a constant), and compares the worst of its cases with a threshold.
+ * The marks: what blkferry wants to reach, as data. A mark divides what was measured of one subject
+ * by what was measured of another (or by a constant), and compares the worst of its cases with a
+ * threshold.
  */
 import type { MetricName } from './metrics.ts'
 import type { SubjectName } from './subjects.ts'

@@ -1,6 +1,6 @@
 /**
- * How quiet the machine was. A fixed piece of work is timed between the measurements, when everything
- * that the benchmark has started is idle: what slows it down is somebody else.
+ * How quiet the machine was. A fixed piece of work is timed between the measurements, when
+ * everything that the benchmark has started is idle: what slows it down is somebody else.
  */
 import { performance } from 'node:perf_hooks'
 import { quantile } from './statistics.ts'

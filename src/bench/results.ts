@@ -1,6 +1,7 @@
 /**
- * What a run measured: plain data, stored as JSON, from which tables, page, marks and comparison are
- * all made. Nothing here is derived from anything else here, so a stored run can be rendered again.
+ * What a run measured: plain data, stored as JSON, from which tables, page, marks and comparison
+ * are all made. Nothing here is derived from anything else here, so a stored run can be rendered
+ * again.
  */
 import { readFile } from 'node:fs/promises'
 import { UsageError } from '../cli/exit-codes.ts'

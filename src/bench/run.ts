@@ -1,6 +1,6 @@
 /**
- * Runs scenarios one after the other, each in folders of its own that are gone when it ends. What breaks a
- * scenario is written down with its result, and the next one runs.
+ * Runs scenarios one after the other, each in folders of its own that are gone when it ends. What
+ * breaks a scenario is written down with its result, and the next one runs.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'

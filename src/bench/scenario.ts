@@ -34,8 +34,8 @@ export interface Scenario {
 }
 
 /**
- * Every subject once a repetition, one right after the other, each repetition beginning with another
- * one: drifts of the machine fall on all alike.
+ * Every subject once a repetition, one right after the other, each repetition beginning with
+ * another one: drifts of the machine fall on all alike.
  */
 export async function interleave<S extends string>(
   bench: Bench,

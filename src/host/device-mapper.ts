@@ -64,7 +64,9 @@ const ANSWER_BYTES = 16 * 1024
 const ANSWER_BYTES_MAX = 1024 * 1024
 /** Between two tries to remove a device that somebody has open (ms). */
 const REMOVE_RETRY_MS = 50
-/** udev's rules are to leave the device alone: no disk, subsystem or other rules, no links by hand. */
+/**
+ * udev's rules are to leave the device alone: no disk, subsystem or other rules, no links by hand.
+ */
 const UDEV_LEAVE_ALONE = (0x2 | 0x4 | 0x8 | 0x20) << 16
 
 export class DeviceMapper {
@@ -154,14 +156,17 @@ export class DeviceMapper {
     await this.#call('deviceSuspend', { name, flags: DM_SUSPEND_FLAG | suspendFlags(options) })
   }
 
-  /** A prepared table becomes live, parked bios go on. Harmless on a device that is not suspended. */
+  /**
+   * A prepared table becomes live, parked bios go on. Harmless on a device that is not suspended.
+   */
   async resume(name: string, options: SuspendOptions = {}): Promise<void> {
     await this.#call('deviceSuspend', { name, flags: suspendFlags(options) })
   }
 
   /**
-   * Removes the device; `waitMs`: how long to try again while somebody has it open, `deferred`: after
-   * that leave it to the last close. Bios that a suspended device holds are in the way: resume first.
+   * Removes the device; `waitMs`: how long to try again while somebody has it open, `deferred`:
+   * after that leave it to the last close. Bios that a suspended device holds are in the way:
+   * resume first.
    */
   async remove(
     name: string,

@@ -1,6 +1,6 @@
 /**
- * Where a device-mapper device can be opened. The kernel's own devtmpfs has /dev/dm-N; where there is
- * none, or something else stands in its place, a node is made from the device's numbers.
+ * Where a device-mapper device can be opened. The kernel's own devtmpfs has /dev/dm-N; where there
+ * is none, or something else stands in its place, a node is made from the device's numbers.
  */
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,9 +1,9 @@
 /**
  * The hot swap: another table under a device that is in use, and back. Load and resume, with no
- * suspend of its own, because the kernel suspends, swaps and resumes inside that one resume. Checked
- * before anything is touched: the same length, since blkback tells the guest of a new size, and the
- * same logical block size, since the guest never asks again. One swap of a device at a time: the
- * caller sees to that.
+ * suspend of its own, because the kernel suspends, swaps and resumes inside that one resume.
+ * Checked before anything is touched: the same length, since blkback tells the guest of a new size,
+ * and the same logical block size, since the guest never asks again. One swap of a device at a
+ * time: the caller sees to that.
  */
 import { readFileSync, statSync } from 'node:fs'
 import type { DeviceMapper, SuspendOptions } from './device-mapper.ts'
@@ -19,12 +19,15 @@ export interface Swap {
   undo(options?: SuspendOptions): Promise<void>
 }
 
-/** Logical block size (bytes) of `major:minor` or of a path; a parameter so that tests can answer. */
+/**
+ * Logical block size (bytes) of `major:minor` or of a path; a parameter so that tests can answer.
+ */
 export type BlockSizeOf = (device: string) => number
 
 /**
- * Swaps the table of `name`. Throws DeviceMapperError: `refused` and nothing was done; any other and
- * the previous table is live again, unless `cleanUpErrors` says otherwise or the code is `timeout`.
+ * Swaps the table of `name`. Throws DeviceMapperError: `refused` and nothing was done; any other
+ * and the previous table is live again, unless `cleanUpErrors` says otherwise or the code is
+ * `timeout`.
  */
 export async function swap(
   mapper: DeviceMapper,
@@ -49,7 +52,8 @@ export async function swap(
 
 /**
  * From now on every bio fails, parked ones too. What is in flight below is waited for first, unless
- * the device was suspended with it; on a device that hands out a dying proxy's I/O that is the point.
+ * the device was suspended with it; on a device that hands out a dying proxy's I/O that is the
+ * point.
  */
 export async function fence(
   mapper: DeviceMapper,

@@ -1,8 +1,9 @@
 /**
  * Device-mapper tables as values: what a device is made of, typed for the three kinds that the
  * migration loads, kept word for word for every other kind so that a logical volume's own table can
- * be put back. The words are those of the kernel (Documentation/admin-guide/device-mapper).
- * A mapping is one line of a table; everything here counts in sectors of 512 bytes, as the kernel does.
+ * be put back. The words are those of the kernel (Documentation/admin-guide/device-mapper). A
+ * mapping is one line of a table; everything here counts in sectors of 512 bytes, as the kernel
+ * does.
  */
 
 /** Bytes of a sector, whatever the device's logical block size. */

@@ -1,6 +1,6 @@
 /**
- * The kernel's nbd client, set up by generic netlink (linux/nbd-netlink.h), so that no process has to
- * stay for a device to live. The caller negotiates with the server and hands over the connected
+ * The kernel's nbd client, set up by generic netlink (linux/nbd-netlink.h), so that no process has
+ * to stay for a device to live. The caller negotiates with the server and hands over the connected
  * socket; the kernel keeps its own reference, and the caller closes its descriptor, or keeps it to
  * shut a hung server's connection down.
  */
@@ -86,7 +86,9 @@ export class KernelNbd {
     }
   }
 
-  /** Returns the index: the device is /dev/nbd<index>. EBUSY: that one is in use, or none is free. */
+  /**
+   * Returns the index: the device is /dev/nbd<index>. EBUSY: that one is in use, or none is free.
+   */
   async connect(options: NbdConnectOptions): Promise<number> {
     const replies = await this.#ask(NBD_CMD_CONNECT, connectAttributes(options))
     const index = replies
@@ -127,8 +129,8 @@ export class KernelNbd {
   }
 
   /**
-   * Calls `died` with the index of each device that loses a connection, until the watch is closed, and
-   * `lost` once if no more will be told: then close it, look at `status`, and watch anew.
+   * Calls `died` with the index of each device that loses a connection, until the watch is closed,
+   * and `lost` once if no more will be told: then close it, look at `status`, and watch anew.
    */
   async watchDeadLinks(
     died: (index: number) => void,

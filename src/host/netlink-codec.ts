@@ -1,8 +1,8 @@
 /**
- * The bytes of netlink and generic netlink (linux/netlink.h, linux/genetlink.h): messages, attributes,
- * acknowledgements with the kernel's own sentence. Pure: takes and returns values. Little-endian, as
- * on every machine that runs Xen. Decoding never reads outside what it was given: what does not fit
- * throws NetlinkError `malformed`.
+ * The bytes of netlink and generic netlink (linux/netlink.h, linux/genetlink.h): messages,
+ * attributes, acknowledgements with the kernel's own sentence. Pure: takes and returns values.
+ * Little-endian, as on every machine that runs Xen. Decoding never reads outside what it was given:
+ * what does not fit throws NetlinkError `malformed`.
  */
 import { NetlinkError } from './netlink-error.ts'
 
@@ -149,7 +149,9 @@ export function decodeAttributes(bytes: Uint8Array): RawAttribute[] {
   return attributes
 }
 
-/** Payload of NLMSG_ERROR: the errno, the request it is about, and where flagged the kernel's words. */
+/**
+ * Payload of NLMSG_ERROR: the errno, the request it is about, and where flagged the kernel's words.
+ */
 export function decodeAcknowledgement({ payload, flags }: NetlinkMessage): Acknowledgement {
   need(payload, 0, 4 + HEADER_BYTES)
   const view = viewOf(payload)

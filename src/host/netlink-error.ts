@@ -1,12 +1,14 @@
-/** The one error of netlink calls: what was asked, the errno's name, and the kernel's own sentence. */
+/**
+ * The one error of netlink calls: what was asked, the errno's name, and the kernel's own sentence.
+ */
 import { getSystemErrorName } from 'node:util'
 
 export class NetlinkError extends Error {
   override readonly name = 'NetlinkError'
   readonly operation: string
   /**
-   * The errno's name; `missing`: the kernel has no such family; `timeout`: no answer, and the kernel
-   * may still act; `lost`: notices were lost, look anew; `malformed`; `closed`.
+   * The errno's name; `missing`: the kernel has no such family; `timeout`: no answer, and the
+   * kernel may still act; `lost`: notices were lost, look anew; `malformed`; `closed`.
    */
   readonly code: string
 

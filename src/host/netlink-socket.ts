@@ -1,8 +1,8 @@
 /**
  * A generic netlink socket: one request at a time, and apart from that the notices of the groups it
  * has joined. The kernel does what is asked inside the send, which may wait for long, so sends and
- * waits run on libuv's thread pool. After a `timeout` the socket is closed, since a late answer would
- * be taken for the next one's; whoever owns it opens another.
+ * waits run on libuv's thread pool. After a `timeout` the socket is closed, since a late answer
+ * would be taken for the next one's; whoever owns it opens another.
  */
 import { check, close } from '../io/libc.ts'
 import {

@@ -1,8 +1,8 @@
 /**
- * The bytes of the journal: slots of one size, one record in each, zeroes after the last. A slot that
- * is neither whole nor zero was torn by a crash if it is the last one; anywhere else something has
- * damaged the file, and nothing in it is believed. A record is msgpack with a sequence number that
- * grows by one, under a SHA-256 over the whole slot.
+ * The bytes of the journal: slots of one size, one record in each, zeroes after the last. A slot
+ * that is neither whole nor zero was torn by a crash if it is the last one; anywhere else something
+ * has damaged the file, and nothing in it is believed. A record is msgpack with a sequence number
+ * that grows by one, under a SHA-256 over the whole slot.
  *
  *   u32 magic, u32 payload bytes, u64 sequence, 16 bytes of SHA-256, payload, zeroes
  */
@@ -40,7 +40,9 @@ const holdingFields = record<{
   session: nullable(text(1, SESSION_NAME_MAX)),
 })
 
-/** One slot. Throws JournalError `refused` if the names are too long or there are too many disks. */
+/**
+ * One slot. Throws JournalError `refused` if the names are too long or there are too many disks.
+ */
 export function encodeSlot(sequence: number, entries: Entries): Uint8Array {
   const payload = packr.pack(entries.map(plainEntry))
   if (payload.byteLength > PAYLOAD_BYTES_MAX) {

@@ -1,6 +1,6 @@
 /**
- * The journal's file on a real file system. Writes go through to the disk before they return, and so
- * do renames, by a sync of the folder. A lock on a file beside it, since the journal itself is
+ * The journal's file on a real file system. Writes go through to the disk before they return, and
+ * so do renames, by a sync of the folder. A lock on a file beside it, since the journal itself is
  * replaced, keeps a second process out for as long as this one lives.
  */
 import {

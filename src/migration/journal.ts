@@ -1,8 +1,8 @@
 /**
- * What this host is to each of its disks, so that it survives everything. A step is on the disk before
- * `apply` returns, for all its disks or for none; act on it only then. After a write that failed
- * nobody knows what the disk holds: the journal refuses every further step until it is opened anew.
- * One process has it at a time; calls block, for one small write each.
+ * What this host is to each of its disks, so that it survives everything. A step is on the disk
+ * before `apply` returns, for all its disks or for none; act on it only then. After a write that
+ * failed nobody knows what the disk holds: the journal refuses every further step until it is
+ * opened anew. One process has it at a time; calls block, for one small write each.
  */
 import { type Entries, encodeSlot, encodeSnapshot, replay, SLOT_BYTES } from './journal-codec.ts'
 import { JournalError } from './journal-error.ts'
@@ -17,7 +17,9 @@ import {
 
 /** Where the bytes live. Every call is durable when it returns, or throws with nothing promised. */
 export interface JournalStorage {
-  /** The whole file; undefined if there is none yet. What was read is on the disk, not on its way. */
+  /**
+   * The whole file; undefined if there is none yet. What was read is on the disk, not on its way.
+   */
   read(): Uint8Array | undefined
   /** Overwrites bytes inside the file. */
   write(offset: number, bytes: Uint8Array): void
@@ -138,7 +140,9 @@ export class Journal {
     for (const [disk, holding] of entries) this.#holdings.set(disk, holding)
   }
 
-  /** A new file with the present state and `free` slots at least. On failure the old one goes on. */
+  /**
+   * A new file with the present state and `free` slots at least. On failure the old one goes on.
+   */
   #compact(free: number): void {
     const snapshot = encodeSnapshot(this.#sequence + 1, [...this.#holdings])
     const total = snapshot.length + Math.max(free, FREE_SLOTS)
@@ -148,7 +152,8 @@ export class Journal {
       this.#storage.replace(bytes)
     } catch (error) {
       if (error instanceof JournalError) {
-        // What stood in for the file and what replaced it say the same, so that only room is missing.
+        // What stood in for the file and what replaced it say the same, so that only room is
+        // missing.
         throw error
       }
       this.#broken = error

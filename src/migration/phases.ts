@@ -1,9 +1,9 @@
 /**
  * The phases of a migration, what may follow what, what undoes each, and who owns the disks after a
- * failure in each; as data, so that tests can go through all of it. There is one point of no return,
- * inside switchover: the source's journal says given-away. Before it every failure leaves the source
- * the owner; after it only the destination's word decides, and without that word the outcome is
- * undefined: both hosts keep their hands off, and the operator is told what to look at.
+ * failure in each; as data, so that tests can go through all of it. There is one point of no
+ * return, inside switchover: the source's journal says given-away. Before it every failure leaves
+ * the source the owner; after it only the destination's word decides, and without that word the
+ * outcome is undefined: both hosts keep their hands off, and the operator is told what to look at.
  *
  *   setup -> active -> ready -> switchover -> completed
  *                  <-
@@ -88,7 +88,8 @@ export type Outcome = (typeof OUTCOMES)[number]
 /**
  * What is known of the destination, after the point of no return. `withheld`: permission to start
  * never left the source, which only the relay that held it can know. `accepted` and `refused`: what
- * its journal says. `handed-back`: it had accepted, its guest did not start, and its journal says so.
+ * its journal says. `handed-back`: it had accepted, its guest did not start, and its journal says
+ * so.
  */
 export const WORDS = ['nothing', 'withheld', 'accepted', 'refused', 'handed-back'] as const
 export type Word = (typeof WORDS)[number]

@@ -1,8 +1,9 @@
 /**
- * What a host is to a disk, and what may follow what; as data, so that tests can go through all pairs.
- * The epoch grows with every change of owner: of two hosts that both say owner, the higher one is
- * right. Along a hand-over it goes e at the source, e + 1 at the destination, and e + 2 where the
- * source takes the disk back, so that a destination which had accepted it is never the higher one.
+ * What a host is to a disk, and what may follow what; as data, so that tests can go through all
+ * pairs. The epoch grows with every change of owner: of two hosts that both say owner, the higher
+ * one is right. Along a hand-over it goes e at the source, e + 1 at the destination, and e + 2
+ * where the source takes the disk back, so that a destination which had accepted it is never the
+ * higher one.
  *
  *            admit            accept, settle
  *     none --------> incoming ----------------> owner

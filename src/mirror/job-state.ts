@@ -31,7 +31,10 @@ export class JobState {
     return this.#outcome
   }
 
-  /** Resolves when it runs for the first time, or rejects with the failure that it is concluded with. */
+  /**
+   * Resolves when it runs for the first time, or rejects with the failure that it is concluded
+   * with.
+   */
   started(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#starting = { resolve, reject }

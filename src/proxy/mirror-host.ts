@@ -118,7 +118,9 @@ export class MirrorHost {
     return job.status()
   }
 
-  /** Waits until the mirror is ready, which it may have ceased to be under load, then switches over. */
+  /**
+   * Waits until the mirror is ready, which it may have ceased to be under load, then switches over.
+   */
   async complete({ timeoutMs, ...how }: MirrorCompleteParams): Promise<MirrorStatus> {
     const job = this.#running()
     const clock = this.#disk.engine

@@ -15,7 +15,10 @@ import {
 import { Random } from '../support/random.ts'
 import { encodeNumbers } from './fake-device-mapper.ts'
 
-/** Two mappings for the device web1-xvda, up to where the zeroes of the header's texts begin and end. */
+/**
+ * Two mappings for the device web1-xvda, up to where the zeroes of the header's texts begin and
+ * end.
+ */
 const GOLDEN = {
   header:
     '040000000000000000000000a0010000380100000200000000000000000c000000002e00000000000000000000000000',

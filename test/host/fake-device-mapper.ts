@@ -1,7 +1,7 @@
 /**
- * What a kernel's device-mapper does with the bytes of its ioctls, as far as the callers can see: names,
- * two table slots, suspend and resume, openers. For kernels that have none. It speaks bytes, so the
- * codec is under test as well.
+ * What a kernel's device-mapper does with the bytes of its ioctls, as far as the callers can see:
+ * names, two table slots, suspend and resume, openers. For kernels that have none. It speaks bytes,
+ * so the codec is under test as well.
  */
 import type { DmControl } from '../../src/host/device-mapper.ts'
 

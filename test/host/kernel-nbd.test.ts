@@ -1,4 +1,6 @@
-/** Real netlink sockets. Most kernels that run tests have no nbd; then the error has to be clear. */
+/**
+ * Real netlink sockets. Most kernels that run tests have no nbd; then the error has to be clear.
+ */
 import { expect, test } from 'vitest'
 import { KernelNbd } from '../../src/host/kernel-nbd.ts'
 import { NetlinkError } from '../../src/host/netlink-error.ts'

@@ -1,4 +1,6 @@
-/** The journal on real file systems: locks, a disk that is really full, what a crash leaves behind. */
+/**
+ * The journal on real file systems: locks, a disk that is really full, what a crash leaves behind.
+ */
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'

@@ -1,6 +1,6 @@
 /**
- * A journal's storage in memory that can crash: every write lands in full, in part or not at all, and
- * the next one who reads sees what is left.
+ * A journal's storage in memory that can crash: every write lands in full, in part or not at all,
+ * and the next one who reads sees what is left.
  */
 import type { JournalStorage } from '../../src/migration/journal.ts'
 import { JournalError } from '../../src/migration/journal-error.ts'

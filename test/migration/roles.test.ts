@@ -11,7 +11,10 @@ import {
 
 const S = 'session-1'
 
-/** What each verb makes of a role that belongs to the verb's own session; every other pair is forbidden. */
+/**
+ * What each verb makes of a role that belongs to the verb's own session; every other pair is
+ * forbidden.
+ */
 const ALLOWED: Readonly<Record<string, string>> = {
   'claim none': 'owner +1',
   'admit none': 'incoming +0 kept',

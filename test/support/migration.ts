@@ -62,8 +62,8 @@ export async function prepare(
 }
 
 /**
- * Mirrors to the export `target` (a URI) while the client writes, hands over, and checks on the target
- * that every acknowledged write is there. The client saw no error.
+ * Mirrors to the export `target` (a URI) while the client writes, hands over, and checks on the
+ * target that every acknowledged write is there. The client saw no error.
  */
 export async function migrate(
   { client, writer, mirror }: Source,

@@ -1,8 +1,8 @@
 /**
  * A guest: fio writing 4 KiB blocks at random until it is told to stop, with a log of every write.
- * The times in the log are those of the wall clock, so that a part of its life can be looked at, for
- * example the time of a copy. While a write takes long fio sends no more than its depth: the tail is that of
- * the requests it did send, not of those that were due meanwhile.
+ * The times in the log are those of the wall clock, so that a part of its life can be looked at,
+ * for example the time of a copy. While a write takes long fio sends no more than its depth: the
+ * tail is that of the requests it did send, not of those that were due meanwhile.
  */
 import type { ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'

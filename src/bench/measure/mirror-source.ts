@@ -1,6 +1,6 @@
 /**
- * A disk that is served to a guest and can be mirrored meanwhile: ours, or the peer's. Scenarios speak
- * to this interface only, so that both sides are asked for the same thing in the same way.
+ * A disk that is served to a guest and can be mirrored meanwhile: ours, or the peer's. Scenarios
+ * speak to this interface only, so that both sides are asked for the same thing in the same way.
  */
 import { join } from 'node:path'
 import { OwnSource } from './own-source.ts'

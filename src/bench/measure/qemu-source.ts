@@ -108,8 +108,8 @@ export class QemuSource implements MirrorSource {
   }
 
   /**
-   * Of a mirror that is ready, QEMU's word "cancel" is a completion: it ends with both disks equal and the
-   * source stays in use.
+   * Of a mirror that is ready, QEMU's word "cancel" is a completion: it ends with both disks equal
+   * and the source stays in use.
    */
   async complete(disk = 0): Promise<number> {
     const job = this.#job(disk)

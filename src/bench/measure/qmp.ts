@@ -1,6 +1,6 @@
 /**
- * QMP, the protocol of QEMU's monitor: JSON objects a line over a unix socket; commands are answered in
- * order, events come in between. Only as much as driving a block job needs.
+ * QMP, the protocol of QEMU's monitor: JSON objects a line over a unix socket; commands are
+ * answered in order, events come in between. Only as much as driving a block job needs.
  */
 import { connect, type Socket } from 'node:net'
 

@@ -1,7 +1,7 @@
 /**
  * NBD servers as users would start them, each in the fastest documented way that keeps what it
- * promises: nbdkit with its default threads, qemu-nbd with io_uring and a write-back cache. All listen
- * on unix sockets, so that no network stack is measured along with them.
+ * promises: nbdkit with its default threads, qemu-nbd with io_uring and a write-back cache. All
+ * listen on unix sockets, so that no network stack is measured along with them.
  */
 import { fileURLToPath } from 'node:url'
 import { Service } from './service.ts'

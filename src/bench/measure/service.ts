@@ -1,6 +1,6 @@
 /**
- * A process that serves on a unix socket until it is stopped: ours or a peer's. Ready means that the
- * socket takes connections.
+ * A process that serves on a unix socket until it is stopped: ours or a peer's. Ready means that
+ * the socket takes connections.
  */
 import type { ChildProcess } from 'node:child_process'
 import { connect } from 'node:net'

@@ -1,6 +1,6 @@
 /**
- * A scenario's measurements as cells: ratios first, then medians with their spread. Both the terminal and
- * the page show these cells. Pure.
+ * A scenario's measurements as cells: ratios first, then medians with their spread. Both the
+ * terminal and the page show these cells. Pure.
  */
 import { METRICS } from '../metrics.ts'
 import type { Row, ScenarioResult } from '../results.ts'

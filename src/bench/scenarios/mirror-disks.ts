@@ -1,4 +1,6 @@
-/** What all mirror scenarios begin with: a source disk, a target that is served, and a key for TLS. */
+/**
+ * What all mirror scenarios begin with: a source disk, a target that is served, and a key for TLS.
+ */
 import { randomBytes } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,6 +1,6 @@
 /**
- * A guest that writes while its disk is copied, at a fixed pace or without a limit. The target is nbdkit
- * for everybody.
+ * A guest that writes while its disk is copied, at a fixed pace or without a limit. The target is
+ * nbdkit for everybody.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,7 +1,7 @@
 /**
- * Idle copies: nobody writes while the disk is copied. The clock runs from the command to start until the
- * mirror is ready, or until the copying tool ends; the target is empty every time, so that taking its
- * pages from the kernel is part of everybody's time.
+ * Idle copies: nobody writes while the disk is copied. The clock runs from the command to start
+ * until the mirror is ready, or until the copying tool ends; the target is empty every time, so
+ * that taking its pages from the kernel is part of everybody's time.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'

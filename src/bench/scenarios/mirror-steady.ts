@@ -1,6 +1,6 @@
 /**
- * A guest in the steady state after the copy, when every write goes to both disks before it is answered;
- * beside it the same server with no mirror. The target is nbdkit for everybody.
+ * A guest in the steady state after the copy, when every write goes to both disks before it is
+ * answered; beside it the same server with no mirror. The target is nbdkit for everybody.
  */
 import { join } from 'node:path'
 import { Cleanup } from '../cleanup.ts'

@@ -1,7 +1,7 @@
 /**
- * Switchover: a mirror that is ready is ended with both disks equal and the target flushed. Ours says for how
- * long its clients were held; for the peer it is the time from the command to its event of completion,
- * by QEMU's own clock. The disk is small, so that many can be measured.
+ * Switchover: a mirror that is ready is ended with both disks equal and the target flushed. Ours
+ * says for how long its clients were held; for the peer it is the time from the command to its
+ * event of completion, by QEMU's own clock. The disk is small, so that many can be measured.
  */
 import { join } from 'node:path'
 import { Cleanup } from '../cleanup.ts'

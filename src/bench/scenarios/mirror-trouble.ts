@@ -1,6 +1,6 @@
 /**
- * Targets in trouble: one that hangs while guest writes go to both disks, and one that is gone for a
- * while. What counts is what the guest notices, and what must be sent again.
+ * Targets in trouble: one that hangs while guest writes go to both disks, and one that is gone for
+ * a while. What counts is what the guest notices, and what must be sent again.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'

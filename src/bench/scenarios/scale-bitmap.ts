@@ -1,6 +1,6 @@
 /**
- * The dirty bitmap of a 16 TiB disk, in this process: what it costs to find the next dirty chunk, and to set
- * and clear one, from a nearly clean disk to one that is dirty all over.
+ * The dirty bitmap of a 16 TiB disk, in this process: what it costs to find the next dirty chunk,
+ * and to set and clear one, from a nearly clean disk to one that is dirty all over.
  */
 import { performance } from 'node:perf_hooks'
 import { bitmapBytes, DirtyBitmap } from '../../mirror/bitmap.ts'

@@ -1,6 +1,6 @@
 /**
- * Eight disks at once: eight processes of ours, one QEMU with eight mirrors, or eight nbdcopy, each disk to a
- * target of its own.
+ * Eight disks at once: eight processes of ours, one QEMU with eight mirrors, or eight nbdcopy, each
+ * disk to a target of its own.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,6 +1,6 @@
 /**
- * Size: what a serving process takes to start and to live, from a disk of 1 GiB to one of 16 TiB. The disks
- * are sparse; only their first part is used.
+ * Size: what a serving process takes to start and to live, from a disk of 1 GiB to one of 16 TiB.
+ * The disks are sparse; only their first part is used.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,6 +1,7 @@
 /**
- * Servers under fio: the same loads on the same kind of disk, for ours, the peers, and the disk itself
- * as the limit. All servers of a scenario run from its start to its end; only one has work at a time.
+ * Servers under fio: the same loads on the same kind of disk, for ours, the peers, and the disk
+ * itself as the limit. All servers of a scenario run from its start to its end; only one has work
+ * at a time.
  */
 import { join } from 'node:path'
 import { attachLoop, makeDisk } from '../measure/disks.ts'
