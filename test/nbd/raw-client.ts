@@ -57,7 +57,12 @@ export class RawClient {
   readonly #isStructured: boolean
   /** Lengths of reads sent, by cookie: a simple reply does not tell. */
   readonly #readLengths = new Map<number, number>()
+  /** What has arrived, the first piece holding at most one reply that is not whole. */
   #received: Buffer
+  readonly #pieces: Buffer[] = []
+  #piecesLength = 0
+  /** Bytes without which the first reply cannot be whole. */
+  #wanted = SIMPLE_REPLY_SIZE
   #isEnded = false
   #arrived = (): void => {}
 
@@ -66,7 +71,8 @@ export class RawClient {
     this.#isStructured = isStructured
     this.#received = Buffer.from(received)
     socket.on('data', bytes => {
-      this.#received = Buffer.concat([this.#received, bytes])
+      this.#pieces.push(bytes)
+      this.#piecesLength += bytes.length
       this.#arrived()
     })
     socket.on('close', () => this.#end())
@@ -135,14 +141,24 @@ export class RawClient {
     this.#arrived()
   }
 
+  /** True when `length` bytes of the first reply have arrived. */
+  #has(length: number): boolean {
+    this.#wanted = length
+    return this.#received.length >= length
+  }
+
   #take(): RawReply | undefined {
+    if (this.#received.length + this.#piecesLength < this.#wanted) return undefined
+    this.#received = Buffer.concat([this.#received, ...this.#pieces.splice(0)])
+    this.#piecesLength = 0
     const bytes = this.#received
-    if (bytes.length < SIMPLE_REPLY_SIZE) return undefined
+    if (!this.#has(SIMPLE_REPLY_SIZE)) return undefined
     if (bytes.readUInt32BE(0) === SIMPLE_MAGIC) return this.#takeSimple(bytes)
-    if (bytes.length < STRUCTURED_REPLY_SIZE) return undefined
+    if (!this.#has(STRUCTURED_REPLY_SIZE)) return undefined
     const end = STRUCTURED_REPLY_SIZE + bytes.readUInt32BE(16)
-    if (bytes.length < end) return undefined
+    if (!this.#has(end)) return undefined
     this.#received = bytes.subarray(end)
+    this.#wanted = SIMPLE_REPLY_SIZE
     const type = bytes.readUInt16BE(6)
     const cookie = bytes.readUInt32BE(12)
     const payload = bytes.subarray(STRUCTURED_REPLY_SIZE, end)
@@ -162,8 +178,10 @@ export class RawClient {
     const cookie = bytes.readUInt32BE(12)
     const hasData = error === 0 && !this.#isStructured
     const end = SIMPLE_REPLY_SIZE + (hasData ? (this.#readLengths.get(cookie) ?? 0) : 0)
-    if (bytes.length < end) return undefined
+    if (!this.#has(end)) return undefined
     this.#received = bytes.subarray(end)
+    this.#wanted = SIMPLE_REPLY_SIZE
+    this.#readLengths.delete(cookie)
     const data = bytes.subarray(SIMPLE_REPLY_SIZE, end)
     return { isStructured: false, cookie, error, data, extents: [] }
   }

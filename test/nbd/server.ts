@@ -68,7 +68,7 @@ export class TestServer implements AsyncDisposable {
     device: BlockDevice,
     options: TestServerOptions = {},
   ): Promise<TestServer> {
-    const { engine } = openEngine(engineName, { blockMsMax: 1 })
+    const { engine } = openEngine(engineName)
     const server = new TestServer(engine, device, await temporary(), options)
     server.#listener.listen(options.tcp ? { port: 0, host: '127.0.0.1' } : server.path)
     await once(server.#listener, 'listening')
