@@ -48,7 +48,8 @@ export function judgeNoise(times: readonly number[], loadPerCoreBefore: number):
   const complaints: string[] = []
   if (slowdown > SLOWDOWN_MAX) {
     complaints.push(
-      `a fixed piece of work took ${slowdown.toFixed(2)} times its best or longer in a quarter of all tries`,
+      `a fixed piece of work took ${slowdown.toFixed(2)} times its best ` +
+        'or longer in a quarter of all tries',
     )
   }
   if (loadPerCoreBefore > LOAD_PER_CORE_MAX) {

@@ -55,8 +55,10 @@ function meets({ direction, threshold }: Mark, value: number): boolean {
   return direction === '>=' ? value >= threshold : value <= threshold
 }
 
-/** `nbdkit`, `100 ms of stall budget`: what the value is a multiple of. */
-export function unitOf({ against }: Mark): string {
-  if ('constant' in against) return against.unit
-  return 'case' in against ? `${against.subject}, ${against.case}` : against.subject
+/** `>= 2.5 × qemu-nbd`, `<= 120 MiB`. */
+export function thresholdText({ direction, threshold, against }: Mark): string {
+  const sign = direction === '>=' ? '≥' : '≤'
+  const subject = 'constant' in against ? against.unit : `× ${against.subject}`
+  const where = 'case' in against ? `, ${against.case}` : ''
+  return `${sign} ${threshold} ${subject}${where}`
 }

@@ -162,7 +162,8 @@ function partsOf(file: Uint8Array, { size, granularity }: BitmapIdentity): Track
 function damaged(how: string): BitmapFileError {
   return new BitmapFileError(
     'damaged',
-    `bitmap file is damaged, ${how}: remove it and start the mirror anew, which copies the whole disk`,
+    `bitmap file is damaged, ${how}: remove it and start the mirror ` +
+      'anew, which copies the whole disk',
   )
 }
 

@@ -13,7 +13,10 @@ export function targetProblem(
     return `the target has ${target.size} bytes and the disk ${source.size}: enlarge the target`
   }
   if (target.blockSize > granularity) {
-    return `the target has blocks of ${target.blockSize} bytes: choose a granularity of at least that`
+    return (
+      `the target has blocks of ${target.blockSize} bytes: choose a granularity ` +
+      'of at least that'
+    )
   }
   if (Math.ceil(source.size / target.blockSize) * target.blockSize > target.size) {
     return `the target ends inside its last block of ${target.blockSize} bytes: enlarge the target`

@@ -105,16 +105,19 @@ describe('devices', () => {
 })
 
 describe('swap', () => {
-  test('is a load and a resume, with no suspend of its own; undo is the same backwards', async () => {
-    const { kernel, mapper } = await make()
-    const done = await swap(mapper, 'web1', linearTable('43:0', 2048), { blockSizeOf })
-    const writes = kernel.calls.filter(call => /^(6|9) /.test(call))
-    expect(writes).toEqual(['9 web1 0', `6 web1 ${SKIP_LOCKFS}`])
-    expect(await mapper.table('web1')).toEqual(linearTable('43:0', 2048))
-    await done.undo({ noFlush: true })
-    expect(await mapper.table('web1')).toEqual(linearTable('8:1', 2048))
-    expect(kernel.calls).toContain(`6 web1 ${SKIP_LOCKFS | NOFLUSH}`)
-  })
+  test(
+    'is a load and a resume, with no suspend ' + 'of its own; undo is the same backwards',
+    async () => {
+      const { kernel, mapper } = await make()
+      const done = await swap(mapper, 'web1', linearTable('43:0', 2048), { blockSizeOf })
+      const writes = kernel.calls.filter(call => /^(6|9) /.test(call))
+      expect(writes).toEqual(['9 web1 0', `6 web1 ${SKIP_LOCKFS}`])
+      expect(await mapper.table('web1')).toEqual(linearTable('43:0', 2048))
+      await done.undo({ noFlush: true })
+      expect(await mapper.table('web1')).toEqual(linearTable('8:1', 2048))
+      expect(kernel.calls).toContain(`6 web1 ${SKIP_LOCKFS | NOFLUSH}`)
+    },
+  )
 
   test('another length, another block size or a gap is refused and nothing is loaded', async () => {
     const { kernel, mapper } = await make()

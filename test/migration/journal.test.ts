@@ -78,23 +78,26 @@ describe('steps', () => {
 })
 
 describe('crashes', () => {
-  test('every prefix of the bytes opens to a state that was, and to none without a first record', () => {
-    const { storage, states } = written()
-    const bytes = storage.bytes!
-    const end = SLOT_BYTES * (STEPS.length + 1)
-    for (let length = 0; length < end + 2 * SLOT_BYTES; length += length % 512 === 0 ? 1 : 511) {
-      const open = () => new Journal(new MemoryStorage(bytes.subarray(0, length)))
-      if (length < SLOT_BYTES) {
-        // The first record is there before the file is.
-        expect([length, codeOf(open)]).toEqual([length, 'corrupt'])
-        continue
+  test(
+    'every prefix of the bytes opens to a state that was, and to none ' + 'without a first record',
+    () => {
+      const { storage, states } = written()
+      const bytes = storage.bytes!
+      const end = SLOT_BYTES * (STEPS.length + 1)
+      for (let length = 0; length < end + 2 * SLOT_BYTES; length += length % 512 === 0 ? 1 : 511) {
+        const open = () => new Journal(new MemoryStorage(bytes.subarray(0, length)))
+        if (length < SLOT_BYTES) {
+          // The first record is there before the file is.
+          expect([length, codeOf(open)]).toEqual([length, 'corrupt'])
+          continue
+        }
+        const whole = Math.min(Math.floor(length / SLOT_BYTES) - 1, STEPS.length)
+        // A record's end is zeroes: they may be missing.
+        const state = stateOf(open())
+        expect([length, states.slice(whole, whole + 2).includes(state)]).toEqual([length, true])
       }
-      const whole = Math.min(Math.floor(length / SLOT_BYTES) - 1, STEPS.length)
-      // A record's end is zeroes: they may be missing.
-      const state = stateOf(open())
-      expect([length, states.slice(whole, whole + 2).includes(state)]).toEqual([length, true])
-    }
-  })
+    },
+  )
 
   test('a record of which any sectors landed and others did not counts as never written', () => {
     const { storage, journal, states } = written(1)

@@ -34,12 +34,15 @@ test('every pair of phases is allowed or forbidden as drawn', () => {
   }
 })
 
-test('completed, cancelled and failed are final, and every other phase leads to one of them', () => {
-  expect(PHASES.filter(isFinal)).toEqual(['completed', 'cancelled', 'failed'])
-  for (const phase of PHASES) {
-    if (!isFinal(phase)) expect(mayFollow(phase, 'failed')).toBe(true)
-  }
-})
+test(
+  'completed, cancelled and failed are final, ' + 'and every other phase leads to one of them',
+  () => {
+    expect(PHASES.filter(isFinal)).toEqual(['completed', 'cancelled', 'failed'])
+    for (const phase of PHASES) {
+      if (!isFinal(phase)) expect(mayFollow(phase, 'failed')).toBe(true)
+    }
+  },
+)
 
 test('cancelling is possible in every live phase, and never past the point of no return', () => {
   expect(PHASES.filter(phase => isCancellable(phase, false))).toEqual(LIVE)

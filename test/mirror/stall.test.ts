@@ -55,17 +55,20 @@ it('the job goes back to write-blocking and becomes ready by itself', async () =
   expect(Buffer.compare(target.next.bytes, source.bytes)).toBe(0)
 })
 
-it('a request that was answered late keeps its memory until the target is done with it', async () => {
-  const { clock, target, gate } = await ready()
-  target.isHung = true
-  const request = write(0, 9)
-  const watched = start(gate, request)
-  await pass(clock, STALL_MS + 10)
-  expect(watched.outcome).toBe(0)
-  expect(request.isLent).toBe(true)
-  target.unhang()
-  expect(request.isLent).toBe(false)
-})
+it(
+  'a request that was answered late keeps its ' + 'memory until the target is done with it',
+  async () => {
+    const { clock, target, gate } = await ready()
+    target.isHung = true
+    const request = write(0, 9)
+    const watched = start(gate, request)
+    await pass(clock, STALL_MS + 10)
+    expect(watched.outcome).toBe(0)
+    expect(request.isLent).toBe(true)
+    target.unhang()
+    expect(request.isLent).toBe(false)
+  },
+)
 
 it('a target that hangs for long is given up and connected again', async () => {
   const { clock, target, gate, job, source } = await ready()

@@ -28,27 +28,30 @@ test('SIGTERM in the middle of a mirror ends it in order and leaves no bitmap', 
   expect(source.writer.errors).toEqual([])
 })
 
-test('clients that a switchover holds are dropped by a stop, not answered with an error', async () => {
-  await using folder = await temporary(await fastFolder())
-  const path = await makeDisk(folder.file('disk'), SIZE)
-  const copy = await makeEmpty(folder.file('copy'), SIZE)
-  await using target = await startServe(folder, 'target', { path: copy })
-  await using source = await startServe(folder, 'source', { path })
-  using mirror = await MirrorControl.connect(folder, 'source')
-  const client = await NbdClient.connect(source.uri)
-  await mirror.start(target.uri)
-  await mirror.ready()
-  await mirror.complete()
-  const held = client.write(0, new Uint8Array(4096))
-  const outcome = held.then(
-    () => 'answered',
-    (error: Error) => error.name,
-  )
-  await sleep(200)
-  source.kill('SIGTERM')
-  expect(await source.ended).toBe(0)
-  expect(await outcome).toBe('ConnectionError')
-})
+test(
+  'clients that a switchover holds are dropped ' + 'by a stop, not answered with an error',
+  async () => {
+    await using folder = await temporary(await fastFolder())
+    const path = await makeDisk(folder.file('disk'), SIZE)
+    const copy = await makeEmpty(folder.file('copy'), SIZE)
+    await using target = await startServe(folder, 'target', { path: copy })
+    await using source = await startServe(folder, 'source', { path })
+    using mirror = await MirrorControl.connect(folder, 'source')
+    const client = await NbdClient.connect(source.uri)
+    await mirror.start(target.uri)
+    await mirror.ready()
+    await mirror.complete()
+    const held = client.write(0, new Uint8Array(4096))
+    const outcome = held.then(
+      () => 'answered',
+      (error: Error) => error.name,
+    )
+    await sleep(200)
+    source.kill('SIGTERM')
+    expect(await source.ended).toBe(0)
+    expect(await outcome).toBe('ConnectionError')
+  },
+)
 
 test('clients that a switchover holds go on at the source after resume', async () => {
   await using folder = await temporary(await fastFolder())

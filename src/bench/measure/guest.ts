@@ -17,6 +17,9 @@ import { fixture } from './fio.ts'
 /** A guest that nobody stops ends by itself. */
 const LIFE_SECONDS_MAX = 120
 const STOP_MS_MAX = 20_000
+const CONNECT_MS_MAX = 30_000
+/** What fio’s nbd engine prints when its first request can be sent. */
+const CONNECTED = 'connected to NBD server'
 
 export interface GuestOptions {
   readonly uri: string
@@ -45,7 +48,7 @@ export class Guest implements AsyncDisposable {
 
   private constructor({ uri, rate, depth, size, folder }: GuestOptions) {
     this.#stem = join(folder, `guest-${randomUUID()}`)
-    const argv = ['fio', '--eta=never', `--output=${this.#stem}.txt`, fixture('guest')]
+    const argv = ['fio', '--eta=never', fixture('guest')]
     this.#child = startChild(argv, {
       env: {
         URI: uri,
@@ -55,7 +58,7 @@ export class Guest implements AsyncDisposable {
         RUNTIME: `${LIFE_SECONDS_MAX}s`,
         LOG: this.#stem,
       },
-      stdio: ['ignore', 'ignore', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe'],
     })
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.#errors = (this.#errors + text).slice(-4096)
@@ -69,9 +72,10 @@ export class Guest implements AsyncDisposable {
     })
   }
 
-  /** Resolves after `seconds` of its life, in which fio has connected and begun. */
+  /** Resolves after it has written for `seconds`. */
   static async start(options: GuestOptions, seconds: number): Promise<Guest> {
     const guest = new Guest(options)
+    await guest.#connected()
     await sleep(seconds * 1000)
     if (guest.#isOver) throw new Error(`fio ended early: ${guest.#errors.trim()}`)
     return guest
@@ -90,7 +94,24 @@ export class Guest implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill('SIGKILL')
     await this.#ended
-    await Promise.all(['.txt', '_lat.log'].map(end => rm(`${this.#stem}${end}`, { force: true })))
+    await rm(`${this.#stem}_lat.log`, { force: true })
+  }
+
+  #connected(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => reject(new Error(`fio did not connect within ${CONNECT_MS_MAX / 1000} s`)),
+        CONNECT_MS_MAX,
+      )
+      const settled = (): void => {
+        clearTimeout(timer)
+        resolve()
+      }
+      this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+        if (text.includes(CONNECTED)) settled()
+      })
+      void this.#ended.then(settled)
+    })
   }
 }
 

@@ -19,6 +19,8 @@ export interface OwnOptions {
   readonly path: string
   readonly socket: string
   readonly copyMode: 'auto' | 'background' | 'write-blocking'
+  /** A file for the dirty bitmap; without one it is memory of the process. */
+  readonly bitmap?: string
 }
 
 export class OwnSource implements MirrorSource {

@@ -18,6 +18,8 @@ export interface ServerOptions {
   readonly socket: string
   /** Go past the page cache. */
   readonly direct?: boolean
+  /** Ours only: keep the dirty bitmap in this file. */
+  readonly bitmap?: string | undefined
   /** Demand TLS with this key. */
   readonly tls?: TlsKey | undefined
 }
@@ -78,7 +80,7 @@ const ARGV: Readonly<Record<ServerName, (options: ServerOptions, stem: string) =
 }
 
 function ownArgv(
-  { path, socket, direct, tls }: ServerOptions,
+  { path, socket, direct, bitmap, tls }: ServerOptions,
   stem: string,
   engine: 'auto' | 'libuv',
 ): string[] {
@@ -87,6 +89,7 @@ function ownArgv(
     ...['--listen', `nbd${tls === undefined ? '' : 's'}+unix:///?socket=${socket}`],
     ...['--control', controlSocketOf(stem), '--engine', engine],
     ...['--direct', direct === true ? 'on' : 'off'],
+    ...(bitmap === undefined ? [] : ['--bitmap', bitmap]),
     ...(tls === undefined ? [] : ['--tls-psk', tls.file]),
   ]
 }

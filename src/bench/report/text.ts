@@ -5,7 +5,7 @@ import type { Environment } from '../environment.ts'
 import { METRICS } from '../metrics.ts'
 import type { Noise } from '../noise.ts'
 import type { Run, ScenarioResult } from '../results.ts'
-import { unitOf, type Verdict } from '../verdicts.ts'
+import { thresholdText, type Verdict } from '../verdicts.ts'
 import { formatRatio, ratioTable } from './ratio-table.ts'
 import { textTable, wrap } from './text-table.ts'
 
@@ -40,7 +40,10 @@ export function environmentSentence(environment: Environment): string {
   const { cpu, cores, memoryBytes, kernel, engine, loadAverage } = environment
   const load = loadAverage.map(value => value.toFixed(2)).join(' ')
   const chosen = engine === null ? '' : `, engine ${engine}`
-  return `${cpu}, ${cores} cores, ${formatSize(memoryBytes)}, Linux ${kernel}${chosen}, load average ${load} before the run.`
+  return (
+    `${cpu}, ${cores} cores, ${formatSize(memoryBytes)}, Linux ${kernel}${chosen}, ` +
+    `load average ${load} before the run.`
+  )
 }
 
 export function versionsSentence({ versions }: Environment): string {
@@ -51,9 +54,15 @@ export function versionsSentence({ versions }: Environment): string {
 
 export function noiseSentence({ complaints, slowdown }: Noise): string {
   if (complaints.length === 0) {
-    return `The machine was quiet: a fixed piece of work took at most ${slowdown.toFixed(2)} times its best in three quarters of all tries.`
+    return (
+      `The machine was quiet: a fixed piece of work took at most ${slowdown.toFixed(2)} ` +
+      'times its best in three quarters of all tries.'
+    )
   }
-  return `The machine was NOISY: ${complaints.join('; ')}. Trust the ratios little and the absolute numbers not at all.`
+  return (
+    `The machine was NOISY: ${complaints.join('; ')}. Trust the ratios ` +
+    'little and the absolute numbers not at all.'
+  )
 }
 
 export function marksText(verdicts: readonly Verdict[]): string {
@@ -64,13 +73,16 @@ export function marksText(verdicts: readonly Verdict[]): string {
       `${mark.what} (${name})`,
       valueText(verdict),
       value.count > 1 ? `${formatPlain(value.low)} to ${formatPlain(value.high)}` : '',
-      `${mark.direction} ${mark.threshold} × ${unitOf(mark)}`,
+      thresholdText(mark),
       `${isMet ? 'met' : 'NOT MET'}${isClose ? ', close' : ''}`,
     ]
   })
   const met = verdicts.filter(({ isMet }) => isMet).length
   const table = textTable(['mark', 'value', 'range', 'threshold', ''], rows)
-  return `${table}\n\n${met} of ${verdicts.length} marks met; the worst case of each counts. Close means that the range crosses the threshold.`
+  return (
+    `${table}\n\n${met} of ${verdicts.length} marks met; the worst case ` +
+    'of each counts. Close means that the range crosses the threshold.'
+  )
 }
 
 export function valueText({ value }: Verdict): string {
@@ -92,7 +104,9 @@ export function comparisonText(changes: readonly Change[]): string {
     `${change.verdict} ${formatRatio(change.factor)}`,
   ])
   const same = changes.length - news.length
-  const summary = `${same} of ${changes.length} figures are as before (within ${TOLERANCE * 100} %, or within the spread of both runs).`
+  const summary =
+    `${same} of ${changes.length} figures are as before (within ${TOLERANCE * 100} ` +
+    '%, or within the spread of both runs).'
   if (rows.length === 0) return summary
   return `${textTable(['figure', 'of', 'before', 'now', ''], rows)}\n\n${summary}`
 }

@@ -15,7 +15,7 @@ import { serveTarget, settle } from './mirror-disks.ts'
 const SUBJECTS = ['blkferry', 'qemu mirror', 'qemu blocking'] as const
 const PACE = 2000
 const GUEST_DEPTH = 16
-/** The guest's life before the mirror: enough to connect, and to know its speed. */
+/** The guest's life before the mirror: enough to know its speed, after a while to warm up. */
 const BEFORE_SECONDS = 1
 const BEFORE_MS_SKIPPED = 500
 /** A mirror that does not catch up with its guest is given up after so long. */
@@ -26,9 +26,13 @@ const DIRTY_EVERY_MS = 20
 export const MIRROR_PACED: Scenario = {
   name: 'mirror-paced',
   title: 'Copying under a guest with a steady pace',
-  shows: `Latency of ${PACE} random 4 KiB writes a second while the whole disk is copied, and the time until the mirror is ready.`,
+  shows:
+    `Latency of ${PACE} random 4 KiB writes a second while the whole ` +
+    'disk is copied, and the time until the mirror is ready.',
   doesNotShow:
-    'Writes that were due while an earlier one took long: fio waits for it and then catches up, so that every tail is longer in truth; of a copy of a second p99.9 is two writes.',
+    'Writes that were due while an earlier one took long: fio waits ' +
+    'for it and then catches up, so that every tail is longer in truth; ' +
+    'of a copy of a second p99.9 is two writes.',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.repetitions,
   run: bench => copyUnderGuest(bench, { name: `${PACE} writes/s`, rate: PACE, subjects: SUBJECTS }),
@@ -37,9 +41,14 @@ export const MIRROR_PACED: Scenario = {
 export const MIRROR_UNTHROTTLED: Scenario = {
   name: 'mirror-unthrottled',
   title: 'Copying under a guest that writes all it can',
-  shows: `Time until the mirror is ready, and the share of its own earlier writes a second that the guest keeps meanwhile; a mirror that never catches up is given up after ${PATIENCE_MS / 1000} s (${QUICK_PATIENCE_MS / 1000} s in a quick run).`,
+  shows:
+    'Time until the mirror is ready, and the share of its own earlier ' +
+    'writes a second that the guest keeps meanwhile; a mirror that never ' +
+    `catches up is given up after ${PATIENCE_MS / 1000} s (${QUICK_PATIENCE_MS / 1000} ` +
+    's in a quick run).',
   doesNotShow:
-    'The price of either alone: a mirror can be ready early by slowing its guest down, so read both lines together.',
+    'The price of either alone: a mirror can be ready early by slowing ' +
+    'its guest down, so read both lines together.',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.repetitions,
   run: bench => copyUnderGuest(bench, { name: 'all it can', rate: 0, subjects: SUBJECTS }),

@@ -42,9 +42,12 @@ export const MIRROR_IDLE: Scenario = {
   name: 'mirror-idle',
   title: 'Copying an idle disk',
   shows:
-    'Bytes of disk a second from the start of the mirror until it is ready, with processor time of the source’s process, to three kinds of target; every first copy is compared with its source.',
+    'Bytes of disk a second from the start of the mirror until it is ' +
+    'ready, with processor time of the source’s process, to three kinds ' +
+    'of target; every first copy is compared with its source.',
   doesNotShow:
-    'A network or a disk, one of which limits every real copy; and nbdcopy copies only, it cannot follow a disk that is being written to.',
+    'A network or a disk, one of which limits every real copy; and nbdcopy ' +
+    'copies only, it cannot follow a disk that is being written to.',
   needs: ['nbdkit', 'qemu-storage-daemon', 'qemu-nbd', 'nbdcopy'],
   repetitions: plan => plan.repetitions,
   run: async bench => {
@@ -57,7 +60,8 @@ export const MIRROR_IDLE_TLS: Scenario = {
   title: 'Copying an idle disk over TLS',
   shows: 'The same copy with TLS and a pre-shared key, and beside it once more without TLS.',
   doesNotShow:
-    'What encryption costs between two hosts: here one machine encrypts and decrypts at once, on the same cores.',
+    'What encryption costs between two hosts: here one machine encrypts ' +
+    'and decrypts at once, on the same cores.',
   needs: ['nbdkit', 'qemu-storage-daemon', 'qemu-nbd', 'nbdcopy'],
   repetitions: plan => plan.repetitions,
   run: async bench => {

@@ -14,9 +14,12 @@ export const MIRROR_STEADY: Scenario = {
   name: 'mirror-steady',
   title: 'Writing to both disks at once',
   shows:
-    'Writes a second and latency of a guest whose every write is on both disks before it is answered, one and 32 at a time, and for comparison without any mirror.',
+    'Writes a second and latency of a guest whose every write is on ' +
+    'both disks before it is answered, one and 32 at a time, and for ' +
+    'comparison without any mirror.',
   doesNotShow:
-    'The way to another host, which adds its round trip to every write, whoever does the mirroring.',
+    'The way to another host, which adds its round trip to every write, ' +
+    'whoever does the mirroring.',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.repetitions,
   run: steady,

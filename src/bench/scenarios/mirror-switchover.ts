@@ -20,9 +20,14 @@ const GUEST_DEPTH = 16
 export const MIRROR_SWITCHOVER: Scenario = {
   name: 'mirror-switchover',
   title: 'Switchover',
-  shows: `How long it takes to end a ready mirror with both disks equal, while the guest is silent and while it writes ${PACE} times a second; p50, p99 and maximum of all switchovers of the run.`,
+  shows:
+    'How long it takes to end a ready mirror with both disks equal, ' +
+    `while the guest is silent and while it writes ${PACE} times a second; ` +
+    'p50, p99 and maximum of all switchovers of the run.',
   doesNotShow:
-    'The downtime of a migration, in which memory has its part; and the peer holds nobody here, its users stop the guest’s processors first.',
+    'The downtime of a migration, in which memory has its part; and ' +
+    'the peer holds nobody here, its users stop the guest’s processors ' +
+    'first.',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.switchovers,
   run: async bench => {

@@ -25,9 +25,13 @@ const OUTAGE_PACE = 200
 export const MIRROR_HANG: Scenario = {
   name: 'mirror-hang',
   title: 'The target hangs',
-  shows: `The longest guest write (of ${PACE} a second) while a target is stopped for seconds in write-blocking mode; ours has a stall budget of ${STALL_MS} ms.`,
+  shows:
+    `The longest guest write (of ${PACE} a second) while a target is ` +
+    'stopped for seconds in write-blocking mode; ours has a stall budget ' +
+    `of ${STALL_MS} ms.`,
   doesNotShow:
-    'What a guest’s own timeouts would have made of a longer hang, and other ways to hang: here the connection stays up and nothing answers.',
+    'What a guest’s own timeouts would have made of a longer hang, and ' +
+    'other ways to hang: here the connection stays up and nothing answers.',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.fewRepetitions,
   run: hang,
@@ -67,9 +71,15 @@ async function hang(bench: Bench): Promise<void> {
 export const MIRROR_OUTAGE: Scenario = {
   name: 'mirror-outage',
   title: 'The target is gone for a while',
-  shows: `What is sent after the target was killed and came back, as a multiple of what the guest (${OUTAGE_PACE} writes a second) had dirtied meanwhile, in whole chunks; QEMU’s mirror ends with its target and begins anew.`,
+  shows:
+    'What is sent after the target was killed and came back, as a multiple ' +
+    `of what the guest (${OUTAGE_PACE} writes a second) had dirtied ` +
+    'meanwhile, in whole chunks; QEMU’s mirror ends with its target ' +
+    'and begins anew.',
   doesNotShow:
-    'Time: it depends on how often the target is tried again. A QEMU with a persistent bitmap of its own, set up beforehand, could send less than the whole disk.',
+    'Time: it depends on how often the target is tried again. A QEMU ' +
+    'with a persistent bitmap of its own, set up beforehand, could send ' +
+    'less than the whole disk.',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.fewRepetitions,
   run: outage,

@@ -22,9 +22,11 @@ export const SCALE_DISKS: Scenario = {
   name: 'scale-disks',
   title: 'Eight disks at once',
   shows:
-    'Bytes a second over all of eight mirrors that start together, until the last is ready, and the memory of all source processes together.',
+    'Bytes a second over all of eight mirrors that start together, until ' +
+    'the last is ready, and the memory of all source processes together.',
   doesNotShow:
-    'Eight disks with eight queues of their own: all are in memory, and two cores have sixteen processes to run.',
+    'Eight disks with eight queues of their own: all are in memory, ' +
+    'and two cores have sixteen processes to run.',
   needs: ['nbdkit', 'qemu-storage-daemon', 'nbdcopy'],
   repetitions: plan => plan.repetitions,
   run: async bench => {

@@ -50,9 +50,13 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
     name: 'serve-4k',
     title: 'Serving 4 KiB at random',
     shows:
-      'Requests a second and latency of random 4 KiB reads and writes on a disk in memory, with 1, 8 and 32 requests under way on each of 1 or 4 connections.',
+      'Requests a second and latency of random 4 KiB reads and writes ' +
+      'on a disk in memory, with 1, 8 and 32 requests under way on each ' +
+      'of 1 or 4 connections.',
     doesNotShow:
-      'A real disk, which takes longer than all of this together, and a network: the disk is memory and the client on the same cores takes a good part of them.',
+      'A real disk, which takes longer than all of this together, and ' +
+      'a network: the disk is memory and the client on the same cores ' +
+      'takes a good part of them.',
     medium: 'memory',
     cases: RANDOM,
   }),
@@ -61,7 +65,8 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
     title: 'Serving large requests in sequence',
     shows: 'Bytes a second of 256 KiB and 1 MiB requests, eight under way, on a disk in memory.',
     doesNotShow:
-      'What a network or a disk leaves of it; half of the time is spent copying in memory on both sides of a unix socket.',
+      'What a network or a disk leaves of it; half of the time is spent ' +
+      'copying in memory on both sides of a unix socket.',
     medium: 'memory',
     cases: SEQUENTIAL,
   }),
@@ -70,7 +75,8 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
     title: 'Serving writes that are flushed one by one',
     shows: 'Writes a second when a flush follows each, as a database’s log does, in memory.',
     doesNotShow:
-      'The cost of a real flush: on tmpfs it costs nothing, so this is the round trips only; serve-direct has it on a disk.',
+      'The cost of a real flush: on tmpfs it costs nothing, so this is ' +
+      'the round trips only; serve-direct has it on a disk.',
     medium: 'memory',
     cases: SYNCED,
   }),
@@ -87,7 +93,9 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
     title: 'Serving a file past the page cache',
     shows: 'A file on a real file system, opened with O_DIRECT by ours and qemu-nbd.',
     doesNotShow:
-      'A difference between servers where the disk is the limit; and nbdkit has no O_DIRECT: it uses the page cache and drops its pages, so its reads and writes may come from memory.',
+      'A difference between servers where the disk is the limit; and nbdkit ' +
+      'has no O_DIRECT: it uses the page cache and drops its pages, so ' +
+      'its reads and writes may come from memory.',
     medium: 'direct',
     cases: FEW,
   }),
@@ -96,7 +104,8 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
     title: 'Serving a block device',
     shows: 'A loop device over a file on a real file system, opened with O_DIRECT.',
     doesNotShow:
-      'A physical disk: a loop device adds a kernel thread of its own between server and file, and nbdkit uses the page cache.',
+      'A physical disk: a loop device adds a kernel thread of its own ' +
+      'between server and file, and nbdkit uses the page cache.',
     medium: 'loop',
     cases: FEW,
   }),
