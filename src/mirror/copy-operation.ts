@@ -1,8 +1,8 @@
 /**
  * One copy of one run of dirty chunks, from the lock to the outcome:
  *
- *   lock -> claim, clear bits -> read the source      -> write (or zero) the target -> record -> unlock
- *                             -> or ask what is zero  -> ask the target, zero it    -> record -> unlock
+ *   lock -> claim, clear bits -> read the source -> write (or zero) the target -> record -> unlock
+ *                             -> ask what is zero -> ask the target, zero it   ->
  *
  * The bits are cleared before the source is read, so that a write which comes later leaves its
  * mark. Operations are pooled by the copier; each has memory and a claim slot of its own, and one
@@ -30,8 +30,9 @@ import { isZero } from './zero-scan.ts'
 export const SLOW_ZEROES_MAX = 4 * 1024 * 1024
 
 /**
- * `copied`, `zeroed` and `skipped` are successes. `source-failed` and `target-failed` carry an errno. `refused`: not in this way, try it
- * in smaller pieces. `nothing`: there was nothing to do, or a guest write was in the way.
+ * `copied`, `zeroed` and `skipped` are successes. `source-failed` and `target-failed` carry an
+ * errno. `refused`: not in this way, try it in smaller pieces. `nothing`: there was nothing to do,
+ * or a guest write was in the way.
  */
 export type CopyOutcome =
   | 'copied'

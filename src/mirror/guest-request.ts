@@ -3,8 +3,10 @@
  * one rule from its start to its end:
  *
  *   background       bits set -> source -> bits set -> answered
- *   write-blocking   range locked -> bits set -> source and target at once -> bits cleared -> unlocked -> answered
- *   ... and late     as before, but answered with the source's result at the deadline; bits and lock stay till the target settles
+ *   write-blocking   range locked -> bits set -> source and target at once
+ *                    -> bits cleared -> unlocked -> answered
+ *   ... and late     as before, but answered with the source's result at the deadline; bits and
+ *                    lock stay till the target settles
  *
  * A write that is still waiting for its range at the deadline, or finds the target gone, follows
  * the background rule. The answer is always the source's. Records are pooled by the filter; a late
