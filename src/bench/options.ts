@@ -26,7 +26,8 @@ export const HELP = `scripts/bench: measure blkferry beside its peers
 Usage: scripts/bench [SCENARIO ...] [options]
 
 Without a scenario all of them run, which takes under twenty minutes. Scenarios that lack a tool
-or root are left out and say so. Ctrl-C ends the run, stops all that it started, and removes its files.
+or root are left out and say so. Ctrl-C ends the run, stops all that it started, and removes its
+files.
 
   --quick             fewer cases, shorter and smaller: three minutes
   --list              list the scenarios and what they measure

@@ -60,7 +60,7 @@ test('too many requests at once are refused, and the socket goes on', async () =
   socket.close()
 })
 
-test("an errno becomes an error with its name, and with the kernel's words if it has any", async () => {
+test("an errno becomes an error with its name, and the kernel's words if any", async () => {
   const socket = NetlinkSocket.open()
   // A family's name as a number of four bytes without an end: the policy refuses it.
   const long = { type: 2, text: 'x'.repeat(100) }
