@@ -17,8 +17,8 @@
 
 /**
  * `none`: nothing to do with it. `owner`: the guest's writes go here. `incoming`: a copy is being
- * made here. `sealed`: still ours, no write gets through any more. `given-away`: the destination may own
- * it; only proof that it does not brings it back.
+ * made here. `sealed`: still ours, no write gets through any more. `given-away`: the destination
+ * may own it; only proof that it does not brings it back.
  */
 export const ROLES = ['none', 'owner', 'incoming', 'sealed', 'given-away'] as const
 export type Role = (typeof ROLES)[number]
