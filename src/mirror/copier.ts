@@ -11,7 +11,7 @@ import assert from 'node:assert/strict'
 import type { BlockDevice } from '../block/device.ts'
 import { InFlight } from '../block/in-flight.ts'
 import type { Clock, Timer } from '../io/clock.ts'
-import type { Memory } from '../io/memory.ts'
+import type { CopierListener, CopierOptions, GuestActivity } from './copier-options.ts'
 import {
   CopyOperation,
   type CopyOperationOwner,
@@ -35,35 +35,6 @@ export const RETRY_MS = 2
 
 /** It never looks again sooner than this (milliseconds). */
 const DELAY_MS_MIN = 0.1
-
-export interface CopierListener {
-  /** An operation has succeeded. */
-  copied(): void
-  /** An operation has failed; its chunks are dirty again. */
-  copyFailed(side: 'source' | 'target', target: Target, error: number, offset: number): void
-  /** No operation is under way. */
-  copierIdle(): void
-}
-
-/** What the copier knows of guest requests. */
-export interface GuestActivity {
-  /** By the clock. */
-  readonly lastRequestAt: number
-}
-
-export interface CopierOptions {
-  /** The disk below the mirror filter. */
-  readonly source: BlockDevice
-  readonly tracking: Tracking
-  readonly clock: Clock
-  readonly guest: GuestActivity
-  /**
-   * One piece for each operation, all of one length, a multiple of the granularity; the copier's
-   * own while it exists.
-   */
-  readonly memory: readonly Memory[]
-  readonly listener: CopierListener
-}
 
 export class Copier implements CopyOperationOwner {
   readonly source: BlockDevice

@@ -13,7 +13,8 @@ import type { Clock } from '../io/clock.ts'
 import { Conductor, type ConductorOwner } from './conductor.ts'
 import { Connector, type ConnectorListener, closeQuietly } from './connector.ts'
 import { CONVERGENCE_LIMITS } from './convergence.ts'
-import { Copier, type CopierListener } from './copier.ts'
+import { Copier } from './copier.ts'
+import type { CopierListener } from './copier-options.ts'
 import type { CompleteOptions, JobSettings, MirrorJobOptions } from './job-options.ts'
 import { JobState } from './job-state.ts'
 import type { JobStatus } from './job-status.ts'
@@ -47,25 +48,16 @@ export class MirrorJob
   #reconnects = 0
 
   constructor(options: MirrorJobOptions) {
-    const { filter, clock, tracking, connectTarget, memory } = options
+    const { filter, clock, tracking, connectTarget } = options
     this.#options = options
     this.#filter = filter
     this.#clock = clock
     this.#tracking = tracking
-    this.#copier = new Copier({
-      source: filter.next,
-      tracking,
-      clock,
-      guest: filter,
-      memory,
-      listener: this,
-    })
+    this.#copier = new Copier({ ...options, source: filter.next, guest: filter, listener: this })
     this.#copier.bandwidth = options.bandwidth
     this.#conductor = new Conductor({
+      ...options,
       owner: this,
-      clock,
-      filter,
-      tracking,
       copier: this.#copier,
       limits: options.limits ?? CONVERGENCE_LIMITS,
       choice: options.copyMode,
@@ -143,11 +135,13 @@ export class MirrorJob
       await switchover.run()
       switchover.assertHolding()
     } catch (error) {
+      switchover.end()
       const isBroken = error instanceof MirrorError && error.code === 'verify-difference'
       if (this.#state.now !== 'concluded' && isBroken) this.#conclude('failed', error.message)
       if (this.#state.now === 'switchover') this.#state.enter('running')
       throw error
     }
+    switchover.end()
     this.#isHolding = !resume
     this.#conclude('completed', null)
     if (resume) gate.resume()

@@ -90,7 +90,7 @@ export class Switchover {
 
   /** Rejects with MirrorError, the clients going on and the memory free again. */
   async run(): Promise<void> {
-    const { clock, gate, copier, timeoutMs } = this.#options
+    const { gate, copier, timeoutMs } = this.#options
     this.#timer.arm(timeoutMs)
     try {
       await this.#unlessAborted(this.#quiesce())
@@ -103,7 +103,6 @@ export class Switchover {
     } finally {
       this.#timer.disarm()
       copier.isHurried = false
-      this.#endedAt = clock.now()
       this.#markOver()
     }
   }
@@ -114,6 +113,11 @@ export class Switchover {
     // The clients are not to wait for what a hung target still owes us.
     this.#options.gate.resume()
     this.#abort(error)
+  }
+
+  /** Whoever awaited `run` knows how it went: nothing can give it up any more. */
+  end(): void {
+    this.#endedAt = this.#options.clock.now()
   }
 
   /**

@@ -18,16 +18,18 @@ import type { BlockDevice, DeviceInfo } from '../../src/block/device.ts'
 import { EIO, ENOTSUP, ESHUTDOWN } from '../../src/block/errno.ts'
 import type { Request } from '../../src/block/request.ts'
 import type { Memory } from '../../src/io/memory.ts'
+import type { Platter } from './platter.ts'
 import type { World } from './world.ts'
 
 /** Memory that knows whether it may be read by a device now. */
 export class SimulatedMemory implements Memory {
   readonly bytes: Uint8Array
   readonly address = 0
-  isLent = false
+  isLent: boolean
 
-  constructor(length: number) {
+  constructor(length: number, isLent = false) {
     this.bytes = new Uint8Array(length)
+    this.isLent = isLent
   }
 }
 
@@ -40,38 +42,7 @@ export interface Faults {
   isHung: boolean
 }
 
-/** The bytes of a disk, and what would be left of them after a power failure. */
-export class Platter {
-  readonly bytes: Uint8Array
-  readonly durable: Uint8Array
-  /** Writes of a lost connection that are still on their way. */
-  readonly strays: { at: number; bytes: Uint8Array }[] = []
-
-  /** Whether a flush that fails loses something. */
-  readonly isLossy: boolean
-
-  constructor(bytes: Uint8Array, isLossy: boolean) {
-    this.isLossy = isLossy
-    this.bytes = bytes
-    this.durable = bytes.slice()
-  }
-
-  /** Some of what was not flushed is gone. */
-  loseUnflushed(world: World): void {
-    for (let i = 0; i < this.bytes.length; i++) {
-      if (world.random.chance(0.6)) this.bytes[i] = this.durable[i]!
-    }
-    this.durable.set(this.bytes)
-  }
-
-  /** One of the strays lands, in full or in part, or vanishes. */
-  landStray(world: World): void {
-    const stray = this.strays.pop()
-    if (stray === undefined || world.random.chance(0.3)) return
-    const length = 1 + world.random.below(stray.bytes.length)
-    this.bytes.set(stray.bytes.subarray(0, length), stray.at)
-  }
-}
+export const CALM: Faults = { errorChance: 0, slowChance: 0, promptChance: 0.1, isHung: false }
 
 /** One request under way. */
 interface Job {

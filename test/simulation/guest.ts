@@ -33,6 +33,12 @@ export class GuestSlot implements Completion, Lender {
     this.request.lender = this
   }
 
+  /** The guest's own disk has answered. */
+  sourceSettled(error: number): void {
+    this.sourceError = error
+    this.settledAt = this.#guest.world.now()
+  }
+
   completed(): void {
     this.#guest.answered(this)
     if (!this.request.isLent) this.givenBack()
@@ -67,7 +73,7 @@ export class Admission implements BlockDevice {
 const SLACK_MS = 0.001
 
 export class Guest {
-  readonly #world: World
+  readonly world: World
   readonly #size: number
   readonly #slots: GuestSlot[] = []
   readonly #hotSpot: number
@@ -80,7 +86,7 @@ export class Guest {
   budget: number
 
   constructor(world: World, size: number, budget: number) {
-    this.#world = world
+    this.world = world
     this.#size = size
     this.#hotSpot = world.random.below(size)
     this.budget = budget
@@ -96,17 +102,17 @@ export class Guest {
   }
 
   issue(device: BlockDevice): void {
-    const { random } = this.#world
+    const { random } = this.world
     const slot = this.#takeSlot()
     const { request, memory } = slot
     this.#choose(request)
     for (let i = 0; i < request.length; i++) memory.bytes[i] = this.#nextValue()
     if (random.chance(0.05)) memory.bytes.fill(0)
     request.memory = memory
-    this.#world.note(() => `guest ${request.command} at ${request.offset}+${request.length}`)
+    this.world.note(() => `guest ${request.command} at ${request.offset}+${request.length}`)
     memory.isLent = true
     slot.isFree = false
-    slot.issuedAt = this.#world.now()
+    slot.issuedAt = this.world.now()
     this.budget--
     this.#inFlight++
     request.push(slot)
@@ -114,19 +120,21 @@ export class Guest {
   }
 
   answered(slot: GuestSlot): void {
+    // An answer of a process that is dead reaches nobody.
+    if (!this.#slots.includes(slot)) return
     this.#inFlight--
-    const now = this.#world.now()
+    const now = this.world.now()
     const { request, admittedAt, issuedAt, submittedAt, settledAt } = slot
-    this.#world.note(
+    this.world.note(
       () => `guest ${request.command} at ${request.offset} is answered ${request.error}`,
     )
     if (request.error !== slot.sourceError) {
-      this.#world.fail(`guest got ${request.error}, its disk said ${slot.sourceError}`)
+      this.world.fail(`guest got ${request.error}, its disk said ${slot.sourceError}`)
     }
     const deadline = admittedAt + this.stallMs + SLACK_MS
-    if (submittedAt > deadline) this.#world.fail('guest request reached its disk too late')
-    if (now > Math.max(settledAt, deadline)) this.#world.fail('guest waited for the target')
-    if (admittedAt - issuedAt > this.heldMs + SLACK_MS) this.#world.fail('guest was held too long')
+    if (submittedAt > deadline) this.world.fail('guest request reached its disk too late')
+    if (now > Math.max(settledAt, deadline)) this.world.fail('guest waited for the target')
+    if (admittedAt - issuedAt > this.heldMs + SLACK_MS) this.world.fail('guest was held too long')
   }
 
   /** The process is killed: nobody answers any more. */
@@ -144,7 +152,7 @@ export class Guest {
   }
 
   #choose(request: Request): void {
-    const { random } = this.#world
+    const { random } = this.world
     const fua = random.chance(0.1) ? NBD_CMD_FLAG_FUA : 0
     const kind = random.below(20)
     if (kind === 0) {

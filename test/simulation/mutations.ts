@@ -4,15 +4,15 @@
  */
 import { Gate } from '../../src/block/gate.ts'
 import { Request } from '../../src/block/request.ts'
-import { CopyOperation } from '../../src/mirror/copy-operation.ts'
 import { Deadlines } from '../../src/mirror/deadlines.ts'
 import { MirrorFilter } from '../../src/mirror/mirror-filter.ts'
-import { type RangeHold, RangeLock } from '../../src/mirror/range-lock.ts'
+import { RangeLock } from '../../src/mirror/range-lock.ts'
 import { Switchover } from '../../src/mirror/switchover.ts'
 import type { TrackedWrite } from '../../src/mirror/tracked-write.ts'
 import { Tracking, type TrackingParts } from '../../src/mirror/tracking.ts'
 import type { Simulation, Variant } from './simulation.ts'
 import type { MortalBitmap } from './storage.ts'
+import { ImpatientLock, UnlockedCopier, UnlockedGuest } from './wrong-locks.ts'
 
 export interface Mutation extends Variant {
   readonly name: string
@@ -175,54 +175,6 @@ class NoFlushLog extends OpenTracking {
 
 class KeepAbandonedBits extends OpenTracking {
   override abandon(): void {}
-}
-
-/** Grants the copier whatever it asks for. */
-class UnlockedCopier extends RangeLock {
-  override acquire(hold: RangeHold): boolean {
-    if (!(hold.owner instanceof CopyOperation)) return super.acquire(hold)
-    hold.state = 'active'
-    return true
-  }
-
-  override release(hold: RangeHold): void {
-    if (hold.owner instanceof CopyOperation) hold.state = 'idle'
-    else super.release(hold)
-  }
-}
-
-/** Guest writes in write-blocking do not wait for each other. */
-class UnlockedGuest extends RangeLock {
-  override acquire(hold: RangeHold): boolean {
-    if (hold.owner instanceof CopyOperation) return super.acquire(hold)
-    hold.state = 'active'
-    return true
-  }
-
-  override release(hold: RangeHold): void {
-    if (hold.owner instanceof CopyOperation) super.release(hold)
-    else hold.state = 'idle'
-  }
-
-  override markLate(): void {}
-}
-
-/** Lets go of a late range at once. */
-class ImpatientLock extends RangeLock {
-  override markLate(hold: RangeHold): void {
-    super.release(hold)
-    hold.state = 'active'
-    hold.isLate = true
-  }
-
-  override release(hold: RangeHold): void {
-    if (hold.isLate) {
-      hold.isLate = false
-      hold.state = 'idle'
-    } else {
-      super.release(hold)
-    }
-  }
 }
 
 function withLock(Lock: new () => RangeLock): TrackingClass {
