@@ -39,6 +39,8 @@ class ArenaSlot implements Slot {
   readonly header: DataView
   readonly capacity: number
   readonly stack: Stack
+  /** Whose it is, if one of several users took it. */
+  share: ArenaShare | undefined = undefined
   isFree = true
 
   constructor(mapping: Memory, payloadAt: number, stack: Stack) {
@@ -51,13 +53,18 @@ class ArenaSlot implements Slot {
   }
 }
 
+/** How many slots one of several users has, class by class. */
+export type ArenaShare = Uint16Array
+
 /** The free slots of one class, the warmest on top. */
 class Stack {
+  readonly index: number
   readonly capacity: number
   readonly slots: (ArenaSlot | undefined)[]
   free = 0
 
-  constructor({ payload, count }: SlotClass) {
+  constructor({ payload, count }: SlotClass, index: number) {
+    this.index = index
     this.capacity = payload
     this.slots = new Array<ArenaSlot | undefined>(count).fill(undefined)
   }
@@ -79,7 +86,7 @@ export class Arena {
     const ascending = classes.toSorted((a, b) => a.payload - b.payload)
     const total = ascending.reduce((sum, c) => sum + (PAGE_SIZE + c.payload) * c.count, 0)
     this.#mapping = mapAnonymous(total)
-    this.#stacks = ascending.map(c => new Stack(c))
+    this.#stacks = ascending.map((c, index) => new Stack(c, index))
     this.payloadMax = ascending.at(-1)!.payload
     let at = 0
     for (const stack of this.#stacks) {
@@ -90,17 +97,26 @@ export class Arena {
     }
   }
 
+  /** For one of several users, of whom none shall be able to take everything. */
+  createShare(): ArenaShare {
+    return new Uint16Array(this.#stacks.length)
+  }
+
   /**
    * The smallest free slot whose payload holds `length` bytes; undefined if every such slot is
-   * taken. Contents are arbitrary.
+   * taken. Contents are arbitrary. With a share, only from a class of which more slots are free
+   * than the share has: however many users keep what they have, the next one finds some.
    */
-  acquire(length: number): Slot | undefined {
+  acquire(length: number, share?: ArenaShare): Slot | undefined {
     assert(length <= this.payloadMax, 'arena: no class is large enough')
     for (const stack of this.#stacks) {
       if (stack.capacity < length || stack.free === 0) continue
+      if (share !== undefined && share[stack.index]! >= stack.free) continue
       const slot = stack.slots[--stack.free]!
       stack.slots[stack.free] = undefined
       slot.isFree = false
+      slot.share = share
+      if (share !== undefined) share[stack.index]!++
       return slot
     }
     return undefined
@@ -115,7 +131,9 @@ export class Arena {
     assert(!slot.isFree, 'arena: slot released twice')
     slot.isFree = true
     if (slot.capacity >= RETURNED_PAYLOAD_MIN) releasePages(slot.address + HEADROOM, slot.capacity)
-    const { stack } = slot
+    const { stack, share } = slot
+    if (share !== undefined) share[stack.index]!--
+    slot.share = undefined
     stack.slots[stack.free++] = slot
   }
 

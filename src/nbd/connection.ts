@@ -12,7 +12,7 @@ import { HEADROOM } from '../io/arena.ts'
 import type { Engine, EngineSocket } from '../io/engine.ts'
 import { Replies, type RepliesOwner } from './replies.ts'
 import { RECEIVE_SIZE, type ReceiverOwner, RequestReceiver } from './request-receiver.ts'
-import type { ServerRequest, ServerRequestPool } from './server-request.ts'
+import type { PoolShare, ServerRequest, ServerRequestPool } from './server-request.ts'
 
 export interface ConnectionOptions {
   readonly structuredReplies: boolean
@@ -37,6 +37,7 @@ export class Connection implements ReceiverOwner, RepliesOwner {
   readonly #receiver: RequestReceiver
   readonly #replies: Replies
   readonly #hasContext: boolean
+  readonly #share: PoolShare
   #inFlight = 0
   #reason: string | undefined
   #isAborted = false
@@ -55,10 +56,17 @@ export class Connection implements ReceiverOwner, RepliesOwner {
     this.#receiver = new RequestReceiver(socket, this)
     this.#replies = new Replies(engine, socket, this, options)
     this.#hasContext = options.contextId !== 0
+    this.#share = owner.pool.createShare()
+  }
+
+  /** True when nobody waits for its answers any more. */
+  get isAborted(): boolean {
+    return this.#isAborted
   }
 
   /** Begins to serve; `received` are bytes that arrived behind the handshake. */
   start(received: Uint8Array): void {
+    if (this.#reason !== undefined) return
     if (received.length > RECEIVE_SIZE) this.abort('sent requests during the handshake')
     else this.#receiver.start(received)
   }
@@ -85,7 +93,7 @@ export class Connection implements ReceiverOwner, RepliesOwner {
   // What the receiver reports.
 
   acquire(payloadLength: number): ServerRequest | undefined {
-    const request = this.#owner.pool.acquire(this, payloadLength)
+    const request = this.#owner.pool.acquire(this, this.#share, payloadLength)
     if (request === undefined) this.#owner.blocked(this)
     return request
   }

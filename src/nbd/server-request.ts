@@ -1,12 +1,12 @@
 /**
  * A request of a client, from its header's arrival until its reply has left, and the pool that
- * bounds how many there are. It owns 32 bytes for a reply header; a payload lives in an arena slot
+ * bounds how many there are, for all connections and for each. It owns 32 bytes for a reply header; a payload lives in an arena slot
  * that it holds for the same time. Both go back when the reply has left and nobody below still
  * borrows the payload.
  */
 
 import { type Completion, type Lender, Request } from '../block/request.ts'
-import type { Arena, Slot } from '../io/arena.ts'
+import type { Arena, ArenaShare, Slot } from '../io/arena.ts'
 import type { Memory } from '../io/memory.ts'
 import { mapAnonymous } from '../io/mmap.ts'
 import type { Connection } from './connection.ts'
@@ -20,6 +20,7 @@ export class ServerRequest extends Request implements Completion {
   /** Where this request's reply header starts in `headers`. */
   readonly headerAt: number
   connection: Connection | undefined = undefined
+  share: PoolShare | undefined = undefined
   cookieHigh = 0
   cookieLow = 0
   slot: Slot | undefined = undefined
@@ -35,6 +36,16 @@ export class ServerRequest extends Request implements Completion {
 
   completed(): void {
     this.connection!.completed(this)
+  }
+}
+
+/** What one connection has of a pool. */
+export class PoolShare {
+  readonly slots: ArenaShare
+  requests = 0
+
+  constructor(slots: ArenaShare) {
+    this.slots = slots
   }
 }
 
@@ -56,19 +67,30 @@ export class ServerRequestPool implements Lender {
     }
   }
 
+  createShare(): PoolShare {
+    return new PoolShare(this.#arena.createShare())
+  }
+
   /**
    * A request for `connection` with room for `payloadLength` bytes of data; undefined while there
-   * is none.
+   * is none, or the connection has as much as would be left: a client that takes no replies keeps
+   * what it has, and must not be able to keep everything.
    */
-  acquire(connection: Connection, payloadLength: number): ServerRequest | undefined {
-    const request = this.#free.at(-1)
-    if (request === undefined) return undefined
+  acquire(
+    connection: Connection,
+    share: PoolShare,
+    payloadLength: number,
+  ): ServerRequest | undefined {
+    if (share.requests >= this.#free.length) return undefined
+    const request = this.#free[this.#free.length - 1]!
     if (payloadLength > 0) {
-      const slot = this.#arena.acquire(payloadLength)
+      const slot = this.#arena.acquire(payloadLength, share.slots)
       if (slot === undefined) return undefined
       request.slot = slot
     }
     this.#free.pop()
+    share.requests++
+    request.share = share
     request.connection = connection
     return request
   }
@@ -83,6 +105,8 @@ export class ServerRequestPool implements Lender {
       return
     }
     if (request.slot !== undefined) this.#arena.release(request.slot)
+    request.share!.requests--
+    request.share = undefined
     request.slot = undefined
     request.memory = undefined
     request.connection = undefined

@@ -9,7 +9,8 @@
  */
 import type { BlockDevice } from '../block/device.ts'
 import type { Arena } from '../io/arena.ts'
-import type { Engine, EngineSocket, Operation } from '../io/engine.ts'
+import type { Timer } from '../io/clock.ts'
+import type { Engine, EngineSocket, Operation, Task } from '../io/engine.ts'
 import { peerHasClosed } from '../io/libc.ts'
 import type { Memory } from '../io/memory.ts'
 import { mapAnonymous, unmap } from '../io/mmap.ts'
@@ -19,6 +20,11 @@ import { type ServerRequest, ServerRequestPool } from './server-request.ts'
 
 /** Requests that all connections together may have under way. */
 export const REQUESTS_MAX = 512
+/**
+ * How long those of dead peers may hold a new client up by anything but requests under way: taking
+ * no replies, or having sent more than there is room for (milliseconds).
+ */
+export const DEAD_GRACE_MS = 1000
 /** Longest final acknowledgement of a handshake (bytes). */
 const ACKNOWLEDGEMENT_MAX = 64 * 1024
 
@@ -41,15 +47,18 @@ interface Client {
   readonly waitsFor: Set<Client>
 }
 
-export class Transmission implements ConnectionOwner {
+export class Transmission implements ConnectionOwner, Task {
   readonly pool: ServerRequestPool
   readonly #engine: Engine
   readonly #device: BlockDevice
   readonly #counters: Counters
   readonly #clients = new Map<Connection, Client>()
-  readonly #blocked: Connection[] = []
+  /** Connections that wait for requests or slots, the longest waiting first. */
+  #blocked: Connection[] = []
+  #isWakeScheduled = false
   /** Clients that wait until those of dead peers are finished. */
-  readonly #waiting: { client: Client; socket: EngineSocket }[] = []
+  #waiting: { client: Client; socket: EngineSocket }[] = []
+  readonly #deadGrace: Timer
   #isStopping = false
   #stopped: (() => void) | undefined
 
@@ -57,22 +66,35 @@ export class Transmission implements ConnectionOwner {
     this.#engine = engine
     this.#device = device
     this.#counters = counters
-    this.pool = new ServerRequestPool(REQUESTS_MAX, arena, () => {
-      this.#blocked.shift()?.unblock()
-    })
+    this.pool = new ServerRequestPool(REQUESTS_MAX, arena, () => this.#scheduleWake())
+    this.#deadGrace = engine.createTimer(() => this.#abortDead())
   }
 
-  /** Takes a client over from the handshake. */
+  /**
+   * Takes a client over from the handshake. Throws, the socket being closed, when there is no
+   * memory for it.
+   */
   attach(handover: Handover): void {
     const socket = this.#engine.openSocket(handover.fd)
-    const connection = new Connection(this.#engine, socket, this.#device, this, handover)
-    const dead = [...this.#clients.values()].filter(client => peerHasClosed(client.fd))
+    let connection: Connection
+    try {
+      connection = new Connection(this.#engine, socket, this.#device, this, handover)
+    } catch (error) {
+      void socket.close()
+      throw error
+    }
+    const dead = [...this.#clients.values()].filter(isDead)
     const client = { fd: handover.fd, connection, handover, waitsFor: new Set(dead) }
     this.#clients.set(connection, client)
     this.#counters.add('connections', 1)
-    if (this.#isStopping) connection.abort('the server is stopping')
-    else if (dead.length === 0) this.#begin(client, socket)
-    else this.#waiting.push({ client, socket })
+    if (this.#isStopping) {
+      connection.abort('the server is stopping')
+    } else if (dead.length === 0) {
+      this.#begin(client, socket)
+    } else {
+      if (this.#waiting.length === 0) this.#deadGrace.arm(DEAD_GRACE_MS)
+      this.#waiting.push({ client, socket })
+    }
   }
 
   /**
@@ -114,12 +136,38 @@ export class Transmission implements ConnectionOwner {
     this.#counters.add('connections', -1)
     client.handover.closed(reason)
     for (const other of this.#clients.values()) other.waitsFor.delete(client)
-    const ready = this.#waiting.filter(({ client }) => client.waitsFor.size === 0)
-    for (const entry of ready) {
-      this.#waiting.splice(this.#waiting.indexOf(entry), 1)
-      this.#begin(entry.client, entry.socket)
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const entry of waiting) {
+      // One that is itself closed meanwhile is not served.
+      if (entry.client === client || this.#isStopping) continue
+      if (entry.client.waitsFor.size > 0) this.#waiting.push(entry)
+      else this.#begin(entry.client, entry.socket)
     }
+    if (this.#waiting.length === 0) this.#deadGrace.disarm()
     if (this.#clients.size === 0) this.#stopped?.()
+  }
+
+  /**
+   * Something has come back. Everybody who waits may try, since it may be of no use to the first;
+   * in one go at the end of the turn, and not inside somebody's completion.
+   */
+  #scheduleWake(): void {
+    if (this.#isWakeScheduled || this.#blocked.length === 0) return
+    this.#isWakeScheduled = true
+    this.#engine.atTurnEnd(this)
+  }
+
+  run(): void {
+    this.#isWakeScheduled = false
+    const blocked = this.#blocked
+    this.#blocked = []
+    for (const connection of blocked) connection.unblock()
+  }
+
+  #abortDead(): void {
+    const dead = new Set(this.#waiting.flatMap(({ client }) => [...client.waitsFor]))
+    for (const { connection } of dead) connection.abort('peer is gone')
   }
 
   #begin({ connection, handover }: Client, socket: EngineSocket): void {
@@ -132,6 +180,11 @@ export class Transmission implements ConnectionOwner {
     gather.push(operation.memory, 0, handover.acknowledgement.length)
     socket.send(gather, operation)
   }
+}
+
+/** Whether nobody waits for its answers any more: what it has written must not come late. */
+function isDead({ connection, fd }: Client): boolean {
+  return connection.isAborted || peerHasClosed(fd)
 }
 
 /** Sends the end of the handshake, then lets the connection begin. */

@@ -1,4 +1,4 @@
-/** What a server answers to requests, the illegal ones first: one reply each, and then it goes on. */
+/** What a server answers to requests, the illegal ones first: one reply each, then it goes on. */
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_FLAG_REQ_ONE,

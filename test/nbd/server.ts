@@ -100,6 +100,8 @@ export class TestServer implements AsyncDisposable {
   async raw(options: SessionOptions & { allowHalfOpen?: boolean } = {}): Promise<RawClient> {
     const socket = await this.dial(options)
     const { leftover } = await openSession(socket, options)
+    // The session's listeners have gone, which Node takes notice of later; pause() holds from then.
+    await new Promise(setImmediate)
     return new RawClient(socket, options.structuredReplies ?? true, leftover)
   }
 
