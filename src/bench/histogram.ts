@@ -8,6 +8,9 @@ const CURVE_SHARES = [
   0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 0.99999, 1,
 ] as const
 
+/** 1 - 0.9 is a little less than 0.1. */
+const ROUNDING = 1e-9
+
 /** The share of requests, and the latency in microseconds that they do not exceed. */
 export type CurvePoint = readonly [share: number, microseconds: number]
 
@@ -44,7 +47,7 @@ export class Histogram {
    * the tail of a short run is not known.
    */
   curve(): CurvePoint[] {
-    return CURVE_SHARES.filter(share => share === 1 || (1 - share) * this.#total >= 1).map(
+    return CURVE_SHARES.filter(share => share === 1 || (1 - share) * this.#total >= 1 - ROUNDING).map(
       share => [share === 1 ? 1 - 1 / (this.#total + 1) : share, this.microseconds(share)] as const,
     )
   }
