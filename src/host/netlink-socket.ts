@@ -87,6 +87,11 @@ export class NetlinkSocket {
     // Older kernels know neither; then errors come without words, or with the request repeated.
     setNetlinkOption(fd, NETLINK_EXT_ACK, 1)
     setNetlinkOption(fd, NETLINK_CAP_ACK, 1)
+    return NetlinkSocket.over(fd, timeoutMs)
+  }
+
+  /** Over a descriptor that is open already, and is owned from then on. */
+  static over(fd: number, timeoutMs: number): NetlinkSocket {
     return new NetlinkSocket(fd, timeoutMs)
   }
 

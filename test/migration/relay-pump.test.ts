@@ -149,7 +149,7 @@ test('the guest that cannot be created there runs on here', async () => {
 
 test('a destination that dies in the midst of memory: xl stops sending and runs on', async () => {
   const end = await migrate({ bytes: 8 * 2 ** 20, receiver: ['fail-early'] })
-  expect(end.source).toEqual(['stream EPIPE', 'resume'])
+  expect(end.source).toEqual([expect.stringMatching(/^stream E(PIPE|CONNRESET)$/), 'resume'])
   expect(end.asked.sort()).toEqual(['destination refuse', 'source take-back'])
   expect(end.outcome).toBe('source-owns')
 })
