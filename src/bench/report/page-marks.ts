@@ -1,4 +1,7 @@
-/** The marks on the page: each with a small picture of how far the value is from its threshold. Pure. */
+/**
+ * The marks on the page: each with a small picture of how far the value is from its threshold.
+ * Pure.
+ */
 import { thresholdText, type Verdict } from '../verdicts.ts'
 import { element, escapeText, linear } from './svg.ts'
 import { formatPlain } from './text.ts'
@@ -12,10 +15,13 @@ export function marksTable(verdicts: readonly Verdict[]): string {
   if (verdicts.length === 0) return ''
   const met = verdicts.filter(({ isMet }) => isMet).length
   return `<section id="marks"><h2>Marks</h2>
-<p>${met} of ${verdicts.length} marks that this run measured are met. The worst case of each counts; the range is over
-the repetitions, and a mark is close where it crosses the threshold. In the picture the line is the threshold, a
+<p>${met} of ${verdicts.length} marks that this run measured are met. The worst case of each
+counts; the range is over
+the repetitions, and a mark is close where it crosses the threshold. In the picture the line is
+the threshold, a
 step is a factor of two, and better is to the right.</p>
-<div class="scroll"><table><thead><tr><th>mark</th><th>value</th><th>range</th><th>threshold</th><th></th><th></th></tr></thead>
+<div class="scroll"><table><thead><tr><th>mark</th><th>value</th><th>range</th>
+<th>threshold</th><th></th><th></th></tr></thead>
 <tbody>${verdicts.map(markRow).join('')}</tbody></table></div></section>`
 }
 
@@ -25,7 +31,8 @@ function markRow(verdict: Verdict): string {
   const range = value.count > 1 ? `${formatPlain(value.low)} to ${formatPlain(value.high)}` : ''
   const word = `${isMet ? 'met' : 'not met'}${isClose ? ', close' : ''}`
   return `<tr><td>${escapeText(mark.what)} <span class="metric">${escapeText(name)}</span></td>
-<td class="ratio ${tone}">${formatPlain(value.median)}</td><td>${range}</td><td>${escapeText(thresholdText(mark))}</td>
+<td class="ratio ${tone}">${formatPlain(value.median)}</td><td>${range}</td>
+<td>${escapeText(thresholdText(mark))}</td>
 <td class="mark-bar">${markPicture(verdict)}</td><td class="tag ${tone}">${word}</td></tr>`
 }
 

@@ -14,13 +14,15 @@ export function scenarioTable(scenario: ScenarioResult): string {
     const { case: name, metric } = scenario.rows[index]!
     const isNext = index > 0 && scenario.rows[index - 1]!.case !== name
     const label = isNext || index === 0 ? escapeText(name) : ''
-    const first = `<td>${label} <span class="metric">${escapeText(METRICS[metric].label)}</span></td>`
+    const first = `<td>${label} <span
+class="metric">${escapeText(METRICS[metric].label)}</span></td>`
     const rest = cells
       .slice(1)
       .map((cell, at) => (isRatio(at + 1) ? ratioCell(cell) : valueCell(cell)))
     return `<tr${isNext ? ' class="next"' : ''}>${first}${rest.join('')}</tr>`
   })
-  return `<div class="scroll"><table><thead><tr>${heads.join('')}</tr></thead><tbody>${body.join('')}</tbody></table></div>`
+  return `<div class="scroll"><table><thead><tr>${heads.join('')}</tr></thead>
+<tbody>${body.join('')}</tbody></table></div>`
 }
 
 function ratioCell({ text, tone }: Cell): string {

@@ -1,6 +1,6 @@
 /**
- * A run as one HTML page that needs nothing else: no script, no font, no picture from elsewhere. Says the
- * same as the terminal, with plots beside it. Pure.
+ * A run as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
+ * Says the same as the terminal, with plots beside it. Pure.
  */
 import { formatDuration } from '../../cli/units.ts'
 import { METRICS, type MetricName } from '../metrics.ts'
@@ -31,20 +31,25 @@ export function pageOf(run: Run): string {
   const { environment, noise, quick, elapsedMs, startedAt, scenarios } = run
   const isNoisy = noise.complaints.length > 0
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,
+initial-scale=1">
 <title>blkferry beside its peers</title><style>${STYLE}</style></head><body><main>
 <h1>blkferry beside its peers</h1>
-<p class="lead">Served, mirrored, and handed over: every figure was measured in the same run as that of the peers it is
+<p class="lead">Served, mirrored, and handed over: every figure was measured in the same run as
+that of the peers it is
 divided by, one right after the other.</p>
 <p class="${isNoisy ? 'noisy' : 'quiet'}">${escapeText(noiseSentence(noise))}</p>
 <dl><dt>Machine</dt><dd>${escapeText(environmentSentence(environment))}</dd>
 <dt>Versions</dt><dd>${escapeText(versionsSentence(environment))}</dd>
-<dt>Run</dt><dd>${quick ? 'quick' : 'full'}, ${startedAt.slice(0, 16).replace('T', ' ')} UTC, ${formatDuration(elapsedMs)}</dd>
-<dt>Figures</dt><dd>Medians; ± is the furthest repetition. Ratios are medians of the ratios of neighbours in time,
+<dt>Run</dt><dd>${quick ? 'quick' : 'full'}, ${startedAt.slice(0, 16).replace('T', ' ')} UTC,
+${formatDuration(elapsedMs)}</dd>
+<dt>Figures</dt><dd>Medians; ± is the furthest repetition. Ratios are medians of the ratios of
+neighbours in time,
 in green where they speak for blkferry and in red where they speak for the peer.</dd></dl>
 ${marksTable(judge(scenarios))}
 ${scenarios.map(scenarioSection).join('\n')}
-<footer>Made by scripts/bench. What each scenario measures, and what it does not, is said in docs/BENCHMARKING.md.</footer>
+<footer>Made by scripts/bench. What each scenario measures, and what it does not, is said in
+docs/BENCHMARKING.md.</footer>
 </main></body></html>
 `
 }
@@ -63,7 +68,8 @@ function legend({ rows }: ScenarioResult): string {
   const subjects = inOrder(rows.flatMap(({ samples }) => Object.keys(samples)))
   const items = subjects.map(
     name =>
-      `<span><i style="background:${colourOf(name)}"></i>${escapeText(name)}: ${escapeText(meaningOf(name))}</span>`,
+      `<span><i style="background:${colourOf(name)}"></i>${escapeText(name)}: ` +
+      `${escapeText(meaningOf(name))}</span>`,
   )
   return `<div class="legend">${items.join('')}</div>`
 }

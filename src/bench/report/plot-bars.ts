@@ -1,6 +1,6 @@
 /**
- * Rates as horizontal bars, a group per case, with the range over the repetitions as a whisker. All groups
- * share one axis, so that cases can be compared too. Pure.
+ * Rates as horizontal bars, a group per case, with the range over the repetitions as a whisker. All
+ * groups share one axis, so that cases can be compared too. Pure.
  */
 import { METRICS } from '../metrics.ts'
 import type { Row } from '../results.ts'

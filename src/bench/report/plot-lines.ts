@@ -1,4 +1,6 @@
-/** The two plots with curves: latencies over the share of requests, and dirty bytes over time. Pure. */
+/**
+ * The two plots with curves: latencies over the share of requests, and dirty bytes over time. Pure.
+ */
 import { formatSize } from '../../cli/units.ts'
 import { formatMicroseconds } from '../metrics.ts'
 import type { DirtyPlot, LatencyPlot } from '../results.ts'
