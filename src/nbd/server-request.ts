@@ -1,8 +1,8 @@
 /**
  * A request of a client, from its header's arrival until its reply has left, and the pool that
- * bounds how many there are, for all connections and for each. It owns 32 bytes for a reply header; a payload lives in an arena slot
- * that it holds for the same time. Both go back when the reply has left and nobody below still
- * borrows the payload.
+ * bounds how many there are, for all connections and for each. It owns 32 bytes for a reply header;
+ * a payload lives in an arena slot that it holds for the same time. Both go back when the reply has
+ * left and nobody below still borrows the payload.
  */
 
 import { type Completion, type Lender, Request } from '../block/request.ts'

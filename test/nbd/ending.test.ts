@@ -82,15 +82,18 @@ describe.each(ENGINE_NAMES)('the end of a connection on %s', engine => {
     expect(disk.bytes[0]).toBe(7)
   })
 
-  test('a stop does not wait longer than its deadline for a client that takes nothing', async () => {
-    await using server = await TestServer.open(engine, chain(checked, new MemoryDevice(32 * MIB)))
-    const client = await server.raw()
-    client.socket.pause()
-    client.send({ command: NBD_CMD_READ, length: 32 * MIB })
-    await until(() => server.counters.get('reads') === 1)
-    await server.stop(100)
-    expect(server.departures).toEqual(['the server stopped'])
-  })
+  test(
+    'a stop does not wait longer than its deadline ' + 'for a client that takes nothing',
+    async () => {
+      await using server = await TestServer.open(engine, chain(checked, new MemoryDevice(32 * MIB)))
+      const client = await server.raw()
+      client.socket.pause()
+      client.send({ command: NBD_CMD_READ, length: 32 * MIB })
+      await until(() => server.counters.get('reads') === 1)
+      await server.stop(100)
+      expect(server.departures).toEqual(['the server stopped'])
+    },
+  )
 
   test('a stop drops clients that a gate holds, without an error reply', async () => {
     const disk = new MemoryDevice(MIB)

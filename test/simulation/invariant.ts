@@ -1,7 +1,7 @@
 /**
  * Invariant: a chunk that is clean and unclaimed is equal on both sides, and nothing in flight can
- * change that, so it holds if the process is killed now. While a chunk is in the flush log the target
- * may lose it together with the connection.
+ * change that, so it holds if the process is killed now. While a chunk is in the flush log the
+ * target may lose it together with the connection.
  */
 import type { SimulatedDisk } from './disk.ts'
 import type { Platter } from './platter.ts'
