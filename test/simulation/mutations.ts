@@ -10,8 +10,9 @@ import { RangeLock } from '../../src/mirror/range-lock.ts'
 import { Switchover } from '../../src/mirror/switchover.ts'
 import type { TrackedWrite } from '../../src/mirror/tracked-write.ts'
 import { Tracking, type TrackingParts } from '../../src/mirror/tracking.ts'
-import type { Simulation, Variant } from './simulation.ts'
+import type { Simulation } from './simulation.ts'
 import type { MortalBitmap } from './storage.ts'
+import type { Variant } from './variant.ts'
 import { ImpatientLock, UnlockedCopier, UnlockedGuest } from './wrong-locks.ts'
 
 export interface Mutation extends Variant {

@@ -18,12 +18,8 @@
  * connection; a write that one side reports as done is there; sectors do not change by themselves;
  * the bitmap's storage outlives the process (not the host).
  */
-import type { BlockDevice } from '../../src/block/device.ts'
-import type { Clock } from '../../src/io/clock.ts'
 import { MirrorJob } from '../../src/mirror/job.ts'
-import { MirrorError } from '../../src/mirror/mirror-error.ts'
-import type { MirrorFilter } from '../../src/mirror/mirror-filter.ts'
-import { Tracking, type TrackingParts } from '../../src/mirror/tracking.ts'
+import { Tracking } from '../../src/mirror/tracking.ts'
 import { CALM, type Faults, SimulatedMemory } from './disk.ts'
 import { Guest } from './guest.ts'
 import { checkCompleted, checkInvariant, type Sides } from './invariant.ts'
@@ -31,6 +27,7 @@ import { Platter } from './platter.ts'
 import { Process } from './process.ts'
 import { GRANULARITY, Storage } from './storage.ts'
 import { TargetHost } from './target-host.ts'
+import { isExpected, type Variant } from './variant.ts'
 import {
   chooseActions,
   chooseContents,
@@ -41,12 +38,6 @@ import {
   type Deeds,
 } from './weather.ts'
 import { KILLED, Violation, World } from './world.ts'
-
-/** Wrong rules to try: anything left out is the real thing. */
-export interface Variant {
-  readonly createTracking?: (parts: TrackingParts, simulation: Simulation) => Tracking
-  readonly createFilter?: (next: BlockDevice, clock: Clock) => MirrorFilter
-}
 
 const EVENTS_MAX = 100_000
 /** After the last fault it has to be over within this (milliseconds). */
@@ -310,10 +301,4 @@ export class Simulation implements Deeds {
     if (text !== this.#lastState) this.world.note(() => text)
     this.#lastState = text
   }
-}
-
-/** What a switchover may fail with; everything else is a defect. */
-function isExpected(error: unknown): boolean {
-  if (error === KILLED) return true
-  return error instanceof MirrorError && error.code !== 'verify-difference'
 }
