@@ -35,15 +35,15 @@ import {
   chooseInfo,
   chooseLimits,
   chooseSpeed,
+  chooseStallMs,
   type Deeds,
+  STALL_MS_MAX,
 } from './weather.ts'
-import { KILLED, Violation, World } from './world.ts'
+import { Violation, World } from './world.ts'
 
 const EVENTS_MAX = 100_000
 /** After the last fault it has to be over within this (milliseconds). */
 const CONVERGE_MS_MAX = 300_000
-const STALL_MS_MIN = 5
-const STALL_MS_MAX = 20
 const HOLD_MS_MAX = 500
 /** How much later promises may get to something when they are interrupted. */
 const HASTE_MS_MAX = 50
@@ -132,7 +132,7 @@ export class Simulation implements Deeds {
     if (job === undefined || job.state === 'concluded') return
     const copyMode = chooseCopyMode(random)
     this.world.note(() => `copy mode ${copyMode}`)
-    job.set({ copyMode, bandwidth: random.below(4) * 500, stallMs: this.#chooseStallMs() })
+    job.set({ copyMode, bandwidth: random.below(4) * 500, stallMs: chooseStallMs(random) })
   }
 
   /** Sometimes the process does not live long enough to do anything about the bitmap. */
@@ -258,16 +258,12 @@ export class Simulation implements Deeds {
       memory: Array.from({ length: this.#slots }, () => new SimulatedMemory(length, true)),
       copyMode: chooseCopyMode(random),
       bandwidth: 0,
-      stallMs: this.#chooseStallMs(),
+      stallMs: chooseStallMs(random),
       reconnectSeconds: random.below(3) * 2,
       limits: chooseLimits(random),
     })
     this.world.note(() => `job starts, ${job.status().copyModeChoice}`)
     return job
-  }
-
-  #chooseStallMs(): number {
-    return STALL_MS_MIN + this.world.random.below(STALL_MS_MAX - STALL_MS_MIN + 1)
   }
 
   #restart(): void {

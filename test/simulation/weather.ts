@@ -54,6 +54,13 @@ export function chooseSpeed(random: Random, source: Faults, target: Faults): voi
   if (random.chance(0.5)) target.slowChance = 0.1
 }
 
+const STALL_MS_MIN = 5
+export const STALL_MS_MAX = 20
+
+export function chooseStallMs(random: Random): number {
+  return STALL_MS_MIN + random.below(STALL_MS_MAX - STALL_MS_MIN + 1)
+}
+
 /** What an operator and a kernel do to the mirror's process. */
 export interface Deeds {
   kill(): void
