@@ -15,7 +15,11 @@ export class Cleanup {
     for (;;) {
       const step = this.#steps.pop()
       if (step === undefined) break
-      await step().catch(error => failures.push(error))
+      try {
+        await step()
+      } catch (error) {
+        failures.push(error)
+      }
     }
     if (failures.length > 0) throw failures[0]
   }

@@ -56,9 +56,10 @@ export class ThreadLink<Offered extends Calls, Remote extends Calls> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended)
     const id = this.#nextId++
     const result = new Promise<unknown>((resolve, reject) => {
+      // Throws, and so rejects, if the argument cannot be cloned.
+      this.#port.postMessage({ kind: 'call', id, name, argument })
       this.#pending.set(id, { resolve, reject })
     })
-    this.#port.postMessage({ kind: 'call', id, name, argument })
     return result as Promise<Awaited<ReturnType<Remote[Name]>>>
   }
 
@@ -86,8 +87,18 @@ export class ThreadLink<Offered extends Calls, Remote extends Calls> {
       const value = await this.#offered[name]!(argument as never)
       this.#port.postMessage({ kind: 'result', id, value })
     } catch (error) {
-      const { name, message, code } = error as Error & { code?: string }
-      this.#port.postMessage({ kind: 'error', id, name, message, code: code && String(code) })
+      this.#port.postMessage({ kind: 'error', id, ...describe(error) })
     }
   }
+}
+
+/** What crosses of an error; anything can be thrown. */
+function describe(error: unknown): { name: string; message: string; code: string | undefined } {
+  if (!(error instanceof Error)) {
+    const message = typeof error === 'object' ? 'threw what is not an Error' : String(error)
+    return { name: 'Error', message, code: undefined }
+  }
+  const { name, message } = error
+  const code = 'code' in error && error.code !== undefined ? String(error.code) : undefined
+  return { name, message, code }
 }
