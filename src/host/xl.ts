@@ -1,0 +1,129 @@
+/**
+ * What xl knows of this host's domains. Its long listing is JSON; the parts that a migration looks
+ * at are checked and named here, everything else is left alone. xl takes a lock of its own, so a
+ * listing may wait for another xl.
+ */
+import { CommandError, runCommand } from './run-command.ts'
+
+export const XL_TIMEOUT_MS = 30_000
+
+export interface DomainDisk {
+  /** As in the guest: xvda. */
+  readonly vdev: string
+  /** `target=` of the configuration, word for word. */
+  readonly path: string
+  /** `phy`, `qdisk`, `tap`, or undefined where xl decides. */
+  readonly backend: string | undefined
+  /** Name of the hotplug script; undefined for the stock one. */
+  readonly script: string | undefined
+  readonly isReadOnly: boolean
+}
+
+export interface Domain {
+  readonly domid: number
+  readonly name: string
+  readonly uuid: string | undefined
+  /** `pv`, `pvh` or `hvm`. */
+  readonly type: string | undefined
+  readonly disks: readonly DomainDisk[]
+}
+
+/** An answer of xl that is not what it should be. */
+export class XlError extends Error {
+  override readonly name = 'XlError'
+}
+
+const run = (...words: string[]) => runCommand(['xl', ...words], { timeoutMs: XL_TIMEOUT_MS })
+
+/** By name, or by the number in words. Undefined if there is none. Throws CommandError, XlError. */
+export async function findDomain(domain: string): Promise<Domain | undefined> {
+  if (domain.startsWith('-')) throw new XlError(`domain ${domain} looks like an option; check it`)
+  return (await listDomains()).find(({ name, domid }) => name === domain || `${domid}` === domain)
+}
+
+/** All domains but dom0. */
+export async function listDomains(): Promise<Domain[]> {
+  const { stdout } = await run('list', '-l')
+  let listed: unknown
+  try {
+    listed = JSON.parse(stdout)
+  } catch (error) {
+    throw new XlError('xl list -l printed something else than JSON', { cause: error })
+  }
+  if (!Array.isArray(listed)) throw new XlError('xl list -l printed something else than a list')
+  return listed.map(domainOf).filter(({ domid }) => domid !== 0)
+}
+
+/** Throws CommandError `exit` if there is none. */
+export async function domidOf(name: string): Promise<number> {
+  const { stdout } = await run('domid', name)
+  return numberOf(stdout.trim(), 'xl domid')
+}
+
+/** Throws CommandError `exit` if there is none. */
+export async function domainNameOf(domid: number): Promise<string> {
+  return (await run('domname', `${domid}`)).stdout.trim()
+}
+
+export async function renameDomain(domain: string, name: string): Promise<void> {
+  await run('rename', domain, name)
+}
+
+export async function unpauseDomain(domain: string): Promise<void> {
+  await run('unpause', domain)
+}
+
+/** Harmless if it is gone already. */
+export async function destroyDomain(domid: number): Promise<void> {
+  try {
+    await run('destroy', `${domid}`)
+  } catch (error) {
+    const isStillThere = (await listDomains()).some(one => one.domid === domid)
+    if (isStillThere || !(error instanceof CommandError)) throw error
+  }
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+function domainOf(value: unknown): Domain {
+  const { domid, config } = fieldsOf(value)
+  const info = fieldsOf(fieldsOf(config).c_info)
+  const disks = fieldsOf(config).disks ?? []
+  if (!Array.isArray(disks)) throw new XlError('xl list -l has disks that are no list')
+  const number = numberOf(domid, 'xl list -l')
+  return {
+    domid: number,
+    // dom0 comes without a configuration.
+    name: textOf(info.name) ?? `Domain-${number}`,
+    uuid: textOf(info.uuid),
+    type: textOf(info.type),
+    disks: disks.map(diskOf),
+  }
+}
+
+function diskOf(value: unknown): DomainDisk {
+  const disk = fieldsOf(value)
+  const vdev = textOf(disk.vdev)
+  if (vdev === undefined) throw new XlError('xl list -l has a disk without a vdev')
+  return {
+    vdev,
+    path: textOf(disk.pdev_path) ?? '',
+    backend: textOf(disk.backend),
+    script: textOf(disk.script),
+    // xl leaves out what is 0.
+    isReadOnly: disk.readwrite !== 1,
+  }
+}
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === 'object' && value !== null ? (value as Fields) : {}
+}
+
+const textOf = (value: unknown): string | undefined =>
+  typeof value === 'string' ? value : undefined
+
+function numberOf(value: unknown, where: string): number {
+  const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value
+  if (typeof number === 'number' && Number.isSafeInteger(number) && number >= 0) return number
+  throw new XlError(`${where} has ${JSON.stringify(value)} where a domain's number belongs`)
+}
