@@ -11,5 +11,8 @@ export default defineConfig({
     // Against hangs only: on a busy machine a process may take seconds to start.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    // Tests with real processes share the machine with whatever else runs there; a defect fails
+    // every time.
+    retry: process.env.CI === undefined ? 0 : 2,
   },
 })
