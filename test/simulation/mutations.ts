@@ -239,10 +239,6 @@ export const MUTATIONS: readonly Mutation[] = [
     patch: () => exchange(Deadlines.prototype, 'enter', () => {}),
   },
   {
-    name: 'a switchover given up at the last moment counts as completed',
-    patch: () => exchange(Switchover.prototype, 'assertHolding', () => {}),
-  },
-  {
     name: 'memory is reused while the target is being sent it',
     patch: () => {
       const restoreLend = exchange(Request.prototype, 'lend', () => {})
