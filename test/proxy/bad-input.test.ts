@@ -140,6 +140,30 @@ describe('mirror start', () => {
     })
   })
 
+  test('refuses a target that has another key, and a key file that is missing', async () => {
+    await using folder = await temporary(await fastFolder())
+    const keys = folder.file('keys')
+    const others = folder.file('others')
+    await writeFile(keys, `alice:${'1a'.repeat(32)}\n`)
+    await writeFile(others, `alice:${'2b'.repeat(32)}\n`)
+    const path = await makeDisk(folder.file('disk'), SIZE)
+    const copy = await makeEmpty(folder.file('copy'), SIZE)
+    const socket = folder.file('tls.nbd')
+    await using target = await startServe(folder, 'target', {
+      path: copy,
+      listen: `nbds+unix:///?socket=${socket}`,
+      words: ['--tls-psk', others],
+    })
+    await using source = await startServe(folder, 'source', { path })
+    expect(source.uri).not.toBe(target.uri)
+    const uri = `nbds+unix://alice@/?socket=${socket}`
+    const control = ['--control', folder.file('source.control')]
+    const start = ['mirror', 'start', ...control, '--target', uri, '--tls-psk']
+    await refuses([...start, keys], EXIT.target, /key|TLS/)
+    await refuses([...start, folder.file('none')], EXIT.target, /none/)
+    expect((await readFile(copy)).every(byte => byte === 0)).toBe(true)
+  })
+
   test('needs a control socket that answers', async () => {
     await using folder = await temporary(await fastFolder())
     const words = ['mirror', 'start', '--control', folder.file('none'), '--target', 'nbd://h/']

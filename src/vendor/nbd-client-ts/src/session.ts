@@ -122,7 +122,7 @@ class Driver {
     this.#failure ??=
       cause instanceof ConnectionError
         ? cause
-        : new ConnectionError(`connection failed: ${cause.message}`, this.#stage, { cause })
+        : new ConnectionError(failureText(cause, this.#stage), this.#stage, { cause })
     this.#wake?.()
   }
   readonly #onClose = (): void => {
@@ -228,6 +228,13 @@ class Driver {
     this.#stream.off('end', this.#onClose)
     this.#stream.off('close', this.#onClose)
   }
+}
+
+/** OpenSSL's own texts name its source files and say nothing of keys. */
+function failureText(cause: Error, stage: 'connect' | 'tls' | 'closed'): string {
+  if (stage !== 'tls') return `connection failed: ${cause.message}`
+  const code = 'code' in cause ? String(cause.code) : cause.message.trim()
+  return `TLS failed (${code}): check that both sides have the same key, or fitting certificates`
 }
 
 function openSocket(uri: NbdUri): Duplex {
