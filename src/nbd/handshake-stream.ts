@@ -14,6 +14,8 @@ import { check, duplicate, socketpair } from '../io/libc.ts'
  * none.
  */
 const EARLY_BYTES_MAX = 64 * 1024
+/** How long a peer may take for what was said last, and to close its side, before we close. */
+export const LINGER_MS = 1000
 
 /** What both roles of nbd-client-ts's handshake have in common. */
 export interface Handshake {
@@ -57,44 +59,76 @@ export function runHandshake(stream: Duplex, handshake: Handshake): Promise<void
   })
 }
 
+/** Lets what was said leave, then closes, whatever the peer does. */
+export function closeSoon(socket: net.Socket): void {
+  socket.destroySoon()
+  destroyLate(socket)
+}
+
 /** A connection that has left its stream. */
 export interface TakenOver {
   /** The receiver owns it. */
   readonly fd: number
   /** What the peer sent behind the handshake. */
   readonly leftover: Uint8Array
+  /**
+   * Settles when this thread has nothing to do with the connection any more: with TLS, when all has
+   * gone through the pump or LINGER_MS after `fd` was closed, else at once.
+   */
+  readonly released: Promise<void>
+  /** Stops pumping, for when nobody has received `fd`. */
+  release(): void
 }
 
 /**
  * Takes the file descriptor out of a stream whose handshake is over: the socket's own, or with TLS
  * one end of a socket pair. Call it only while the peer waits for us. `received` is what the
- * handshake did not consume.
+ * handshake did not consume. Throws, the stream being destroyed, when the peer has gone or not
+ * waited, or there is no descriptor left.
  */
 export function takeOver(stream: Duplex, received: Uint8Array): TakenOver {
-  const early = (stream.read() as Uint8Array | null) ?? new Uint8Array()
-  const leftover = Buffer.concat([received, early])
-  if (leftover.length > EARLY_BYTES_MAX) throw new Error('the peer did not wait for the handshake')
-  if (!(stream instanceof net.Socket) || stream instanceof TLSSocket) {
-    return { fd: pump(stream), leftover }
+  try {
+    const early = (stream.read() as Uint8Array | null) ?? new Uint8Array()
+    const leftover = Buffer.concat([received, early])
+    if (leftover.length > EARLY_BYTES_MAX) {
+      throw new Error('the peer did not wait for the handshake')
+    }
+    if (stream.destroyed) throw new Error('the peer closed the connection during the handshake')
+    if (!(stream instanceof net.Socket) || stream instanceof TLSSocket) {
+      return { leftover, ...pump(stream) }
+    }
+    const { _handle: handle } = stream as unknown as { _handle: { fd: number } }
+    const fd = check(duplicate(handle.fd), 'dup')
+    stream.destroy()
+    return { fd, leftover, released: Promise.resolve(), release: () => {} }
+  } catch (error) {
+    stream.destroy()
+    throw error
   }
-  const { _handle: handle } = stream as unknown as { _handle: { fd: number } | null }
-  if (handle === null) throw new Error('the peer closed the connection during the handshake')
-  const fd = check(duplicate(handle.fd), 'dup')
-  stream.destroy()
-  return { fd, leftover }
 }
 
-/** Joins a decrypted stream to one end of a new socket pair; returns the other end. */
-function pump(stream: Duplex): number {
+/** Joins a decrypted stream to one end of a new socket pair, whose other end is the result. */
+function pump(stream: Duplex): Omit<TakenOver, 'leftover'> {
   const [ours, theirs] = socketpair()
   const plain = new net.Socket({ fd: ours, readable: true, writable: true, allowHalfOpen: true })
   plain.on('error', () => stream.destroy())
   stream.on('error', () => plain.destroy())
   stream.on('close', () => plain.destroy())
   plain.on('close', () => stream.destroy())
+  // The data thread has closed its end, and a peer that does not take the rest must not keep ours.
+  plain.on('end', () => destroyLate(stream))
   stream.pipe(plain)
   plain.pipe(stream)
-  return theirs
+  const released = new Promise<void>(resolve => {
+    plain.once('close', () => resolve())
+  })
+  return { fd: theirs, released, release: () => stream.destroy() }
+}
+
+function destroyLate(stream: Duplex): void {
+  const timer = setTimeout(() => stream.destroy(), LINGER_MS)
+  stream.once('close', () => clearTimeout(timer))
+  if (stream.closed) clearTimeout(timer)
 }
 
 function ignoreLateError(): void {}

@@ -4,9 +4,8 @@
  * nothing.
  */
 import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import { type Exports, ServerHandshake, type ServerHandshakeResult } from 'nbd-client-ts'
-import { runHandshake, type TakenOver, takeOver } from './handshake-stream.ts'
+import { closeSoon, runHandshake, type TakenOver, takeOver } from './handshake-stream.ts'
 import { startServerTls, type TlsKeys } from './server-tls.ts'
 
 /** A client that has not chosen an export by then is turned away. */
@@ -34,15 +33,18 @@ export interface Negotiated extends TakenOver {
 export async function negotiate(
   socket: Socket,
   options: NegotiationOptions,
+  timeoutMs = NEGOTIATION_TIMEOUT_MS,
 ): Promise<Negotiated | undefined> {
   const { exports, defaultExport, tlsKeys } = options
   const tls = tlsKeys === undefined ? 'off' : 'required'
   const handshake = new ServerHandshake({ exports, defaultExport, tls })
+  let late: Error | undefined
   const timer = setTimeout(() => {
-    socket.destroy(new Error(`chose no export within ${NEGOTIATION_TIMEOUT_MS / 1000} s`))
-  }, NEGOTIATION_TIMEOUT_MS)
+    late = new Error(`chose no export within ${timeoutMs / 1000} s`)
+    socket.destroy(late)
+  }, timeoutMs)
+  let stream = socket
   try {
-    let stream: Duplex = socket
     await runHandshake(stream, handshake)
     if (handshake.state === 'starting-tls' && tlsKeys !== undefined) {
       stream = await startServerTls(socket, tlsKeys)
@@ -51,15 +53,15 @@ export async function negotiate(
     }
     if (handshake.failure !== undefined) throw handshake.failure
     if (handshake.state !== 'transmission') {
-      stream.end()
+      closeSoon(stream)
       return undefined
     }
     const result = handshake.result!
     const acknowledgement = handshake.takeAcknowledgement()
     return { ...takeOver(stream, handshake.takeLeftover()), result, acknowledgement }
   } catch (error) {
-    socket.destroySoon()
-    throw error
+    closeSoon(stream)
+    throw late ?? error
   } finally {
     clearTimeout(timer)
   }

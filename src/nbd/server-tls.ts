@@ -32,13 +32,12 @@ export function startServerTls(socket: Socket, keys: TlsKeys): Promise<tls.TLSSo
       pskCallback: (_socket: tls.TLSSocket, identity: string) => keys.get(identity) ?? null,
     } as unknown as tls.TLSSocketOptions)
     const failed = (error?: Error) => {
-      reject(new Error('TLS handshake failed: the client has another key', { cause: error }))
+      const why = error === undefined ? 'the client has gone' : 'the client has another key'
+      reject(new Error(`TLS handshake failed: ${why}`, { cause: error }))
     }
-    secured.once('error', failed)
-    secured.once('close', failed)
-    secured.once('secure', () => {
-      secured.off('error', failed).off('close', failed)
-      resolve(secured)
-    })
+    // It stays: an error that nobody hears would end the process.
+    secured.on('error', failed)
+    secured.once('close', () => failed())
+    secured.once('secure', () => resolve(secured))
   })
 }

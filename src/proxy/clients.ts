@@ -1,6 +1,7 @@
 /**
  * Clients on their way into the data thread: accepted, counted, through the handshake, handed over.
- * Lives in the control thread.
+ * Lives in the control thread. A client counts from its first byte until nothing of it is left here
+ * or there.
  */
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
@@ -8,47 +9,63 @@ import { type NegotiationOptions, negotiate } from '../nbd/negotiation.ts'
 import type { DataThread } from './data-thread.ts'
 
 export class Clients {
-  readonly #data: DataThread
+  readonly #data: Pick<DataThread, 'call'>
   readonly #log: Logger
-  readonly #negotiation: NegotiationOptions
   readonly #countMax: number
-  #count = 0
+  readonly #negotiating = new Set<Socket>()
+  readonly #served = new Set<Promise<void>>()
+  #isClosed = false
   #nextId = 1
 
-  constructor(data: DataThread, log: Logger, negotiation: NegotiationOptions, countMax: number) {
+  constructor(data: Pick<DataThread, 'call'>, log: Logger, countMax: number) {
     this.#data = data
     this.#log = log
-    this.#negotiation = negotiation
     this.#countMax = countMax
   }
 
   /** Serves a client, or turns it away when there are too many. */
-  async accept(socket: Socket): Promise<void> {
+  accept(socket: Socket, negotiation: NegotiationOptions): void {
     const log = this.#log.child({ client: this.#nextId++ })
-    if (this.#count >= this.#countMax) {
+    if (this.#isClosed || this.#served.size >= this.#countMax) {
       socket.destroy()
       log.warn({ connectionsMax: this.#countMax }, 'client turned away: too many connections')
       return
     }
-    this.#count++
-    try {
-      await this.#serve(socket, log)
-    } catch (error) {
-      log.warn({ reason: (error as Error).message }, 'client turned away')
-    } finally {
-      this.#count--
-    }
+    const served = this.#serve(socket, negotiation, log).finally(() => this.#served.delete(served))
+    this.#served.add(served)
   }
 
-  async #serve(socket: Socket, log: Logger): Promise<void> {
-    const negotiated = await negotiate(socket, this.#negotiation)
+  /**
+   * Takes no more and turns those away that have not chosen an export. Resolves when all are gone:
+   * call it after the data thread has let go of them.
+   */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    for (const socket of this.#negotiating) socket.destroy()
+    await Promise.all(this.#served)
+  }
+
+  async #serve(socket: Socket, negotiation: NegotiationOptions, log: Logger): Promise<void> {
+    this.#negotiating.add(socket)
+    const negotiated = await negotiate(socket, negotiation)
+      .catch((error: Error) => {
+        log.warn({ reason: error.message }, 'client turned away')
+        return undefined
+      })
+      .finally(() => this.#negotiating.delete(socket))
     if (negotiated === undefined) return
-    const { fd, acknowledgement, leftover, result } = negotiated
+    const { fd, acknowledgement, leftover, result, released, release } = negotiated
     const { structuredReplies, contexts } = result
     log.debug({ structuredReplies }, 'client connected')
     const contextId = contexts[0]?.id ?? 0
     const client = { fd, acknowledgement, leftover, structuredReplies, contextId }
-    const reason = await this.#data.call('attach', client)
-    log.debug({ reason }, 'client gone')
+    try {
+      const reason = await this.#data.call('attach', client)
+      log.debug({ reason }, 'client gone')
+    } catch (error) {
+      release()
+      log.warn({ reason: (error as Error).message }, 'client lost')
+    }
+    await released
   }
 }

@@ -59,17 +59,19 @@ class DataThreadMain {
   }
 
   /**
-   * Held requests never complete by themselves: their clients are dropped unanswered, so that a
-   * guest above sees a lost connection and not an error.
+   * The mirror ends first: what it holds for a switchover under way goes on, and nothing of it may
+   * touch a disk that is closed. Requests held after a completed one never complete by themselves:
+   * their clients are dropped unanswered, so that a guest above sees a lost connection and not an
+   * error.
    */
   async #stop(deadlineMs: number): Promise<void> {
     if (this.#openedOnce === undefined) return
     const { disk, mirror, transmission } = this.#openedOnce
+    await mirror.close()
     const isHeld = disk.gate.isStopped
     const stopped = transmission.stop(isHeld ? 0 : deadlineMs)
     if (isHeld) await disk.gate.close()
     await stopped
-    await mirror.close()
     await disk.close()
   }
 }

@@ -15,6 +15,7 @@ export class DataThread {
   /** Settles when the thread has ended; rejects if it was not asked to. */
   readonly ended: Promise<void>
   #isStopping = false
+  #hasEnded = false
 
   constructor(offered: ControlCalls) {
     this.#worker = new Worker(new URL('./data-thread-main.js', import.meta.url), {
@@ -22,14 +23,16 @@ export class DataThread {
     })
     this.#link = new ThreadLink(this.#worker, offered)
     this.ended = new Promise((resolve, reject) => {
-      let failure: Error | undefined
+      let failure: { readonly error: unknown } | undefined
       this.#worker.on('error', error => {
-        failure = error
+        failure = { error }
       })
       this.#worker.on('exit', () => {
-        this.#link.end(failure ?? new Error('the data thread has ended'))
-        if (this.#isStopping && failure === undefined) resolve()
-        else reject(failure ?? new Error('the data thread ended unasked'))
+        this.#hasEnded = true
+        this.#link.end(new Error('the data thread has ended'))
+        if (failure !== undefined) reject(failed(failure))
+        else if (this.#isStopping) resolve()
+        else reject(new Error('the data thread ended unasked'))
       })
     })
     // The owner awaits `ended` later; until then a failure must not count as unhandled.
@@ -43,8 +46,12 @@ export class DataThread {
     return this.#link.call(name, argument)
   }
 
-  /** Finishes what is under way within the deadline, then ends the thread. */
+  /**
+   * Finishes what is under way within the deadline, then ends the thread. Of one that has failed
+   * there is nothing left to stop.
+   */
   async stop(deadlineMs: number): Promise<void> {
+    if (this.#hasEnded) return
     if (this.#isStopping) return this.ended
     this.#isStopping = true
     try {
@@ -54,4 +61,9 @@ export class DataThread {
     }
     await this.ended
   }
+}
+
+function failed({ error }: { readonly error: unknown }): Error {
+  const message = error instanceof Error ? error.message : String(error)
+  return new Error(`the data thread failed: ${message}`, { cause: error })
 }

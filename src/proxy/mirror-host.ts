@@ -15,6 +15,7 @@ import type { MirrorStatus } from '../control/status.ts'
 import type { Memory } from '../io/memory.ts'
 import { mapAnonymous, unmap } from '../io/mmap.ts'
 import { MirrorJob } from '../mirror/job.ts'
+import type { Tracking } from '../mirror/tracking.ts'
 import { BitmapStore } from './bitmap-store.ts'
 import type { ControlCalls, DataCalls, LogLevel } from './calls.ts'
 import type { Disk } from './disk.ts'
@@ -35,8 +36,10 @@ export class MirrorHost {
   readonly #link: ThreadLink<DataCalls, ControlCalls>
   readonly #bitmaps: BitmapStore
   #job: MirrorJob | undefined
-  /** A job is running, or its remains are being cleared away. */
+  /** A job is being started, runs, or leaves remains that are being cleared away. */
   #isBusy = false
+  #isClosed = false
+  /** Settles when the remains of the last job are cleared away; never rejects. */
   #finished: Promise<void> = Promise.resolve()
 
   /**
@@ -62,6 +65,8 @@ export class MirrorHost {
   }
 
   async start(params: MirrorStartParams): Promise<MirrorStatus> {
+    // A mirror whose end was reported is not in the way of the next one.
+    if (this.#job?.state === 'concluded') await this.#finished
     if (this.#isBusy) {
       throw new Refusal('mirror-exists', 'a mirror is running: cancel it first, or watch it')
     }
@@ -82,7 +87,8 @@ export class MirrorHost {
       params
     const { mirror: filter, gate, engine: clock } = this.#disk
     if (!this.#bitmaps.isFor(target, granularity)) await this.#forget()
-    const tracking = this.#bitmaps.open(target, granularity)
+    if (this.#isClosed) throw new Refusal('mirror-cancelled', 'the disk is no longer served')
+    const tracking = this.#openBitmap(target, granularity)
     const memory = copyMemory(granularity)
     const job = new MirrorJob({
       filter,
@@ -100,6 +106,14 @@ export class MirrorHost {
     this.#finished = this.#finish(job, memory)
     this.#log('info', 'mirror starts', { target, dirtyBytes: job.status().dirtyBytes })
     return job
+  }
+
+  #openBitmap(target: string, granularity: number): Tracking {
+    try {
+      return this.#bitmaps.open(target, granularity)
+    } catch (error) {
+      throw new Refusal('invalid', (error as Error).message)
+    }
   }
 
   status(): MirrorStatus | null {
@@ -142,8 +156,9 @@ export class MirrorHost {
     return job.status()
   }
 
-  /** Ends a running job; the guest's disk is the source. */
+  /** Ends a running job; the guest's disk is the source, and its requests are not held. */
   async close(): Promise<void> {
+    this.#isClosed = true
     const job = this.#job
     if (job !== undefined && job.state !== 'concluded') await job.cancel()
     await this.#finished
@@ -188,7 +203,11 @@ export class MirrorHost {
     if (tracking === undefined) return
     this.#disk.mirror.detach()
     while (tracking.writesCount > 0) await this.#pause(DRAIN_POLL_MS)
-    this.#bitmaps.remove()
+    try {
+      this.#bitmaps.remove()
+    } catch (error) {
+      this.#log('warn', 'bitmap file stays behind, empty', { reason: (error as Error).message })
+    }
   }
 
   #pause(ms: number): Promise<void> {

@@ -4,6 +4,7 @@
  * control socket and logs. Data moves in the data thread only, so nothing here can hold a request
  * up.
  */
+import type { Socket } from 'node:net'
 import { formatNbdUri, type NbdUri, parseNbdUri } from 'nbd-client-ts'
 import type { Logger } from 'pino'
 import { listenControl } from '../control/channel.ts'
@@ -48,6 +49,9 @@ async function start(
     connectTarget,
     log: ({ level, message, fields }) => log[level](fields, message),
   })
+  const clients = new Clients(data, log, options.connectionsMax)
+  // Last, when the data thread has let go of them and what it said is on its way.
+  cleanup.defer(() => clients.close())
   cleanup.defer(() => data.stop(STOP_DEADLINE_MS))
   const { path, readOnly, held, direct, engine, bitmap, exportName } = options
   const disk = await data
@@ -62,10 +66,12 @@ async function start(
   }
   const exports = new Map([[exportName, exportInfo(disk.info, options.description)]])
   const negotiation = { exports, defaultExport: exportName, tlsKeys }
-  const clients = new Clients(data, log, negotiation, options.connectionsMax)
+  const accepted = (socket: Socket) => clients.accept(socket, negotiation)
+  const acceptFailed = (error: Error) =>
+    log.warn({ err: error }, 'client turned away by the system')
   const listening: string[] = []
   for (const uri of uris) {
-    const listener = await listen(uri, socket => void clients.accept(socket))
+    const listener = await listen(uri, accepted, acceptFailed)
     cleanup.defer(() => listener.close())
     listening.push(formatNbdUri({ ...listener.uri, exportName }))
   }
@@ -88,6 +94,7 @@ function running(
   const stopped = data.ended.then(
     () => stop(),
     async error => {
+      log.fatal({ err: error }, 'data thread failed')
       await stop()
       throw error
     },

@@ -92,6 +92,18 @@ export class TestServer implements AsyncDisposable {
     return socket
   }
 
+  /** Both ends of a connection of which the server knows nothing. */
+  async acceptAlone(): Promise<[net.Socket, net.Socket]> {
+    const listener = net.createServer()
+    listener.listen(0, '127.0.0.1')
+    await once(listener, 'listening')
+    const { port } = listener.address() as net.AddressInfo
+    const theirs = net.connect(port, '127.0.0.1')
+    const [ours] = (await once(listener, 'connection')) as [net.Socket]
+    listener.close()
+    return [ours, theirs]
+  }
+
   async client(): Promise<NbdClient> {
     return await NbdClient.connect(await this.dial())
   }
