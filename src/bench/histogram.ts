@@ -47,7 +47,9 @@ export class Histogram {
    * the tail of a short run is not known.
    */
   curve(): CurvePoint[] {
-    return CURVE_SHARES.filter(share => share === 1 || (1 - share) * this.#total >= 1 - ROUNDING).map(
+    return CURVE_SHARES.filter(
+      share => share === 1 || (1 - share) * this.#total >= 1 - ROUNDING,
+    ).map(
       share => [share === 1 ? 1 - 1 / (this.#total + 1) : share, this.microseconds(share)] as const,
     )
   }

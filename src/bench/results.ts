@@ -37,6 +37,8 @@ export interface ScenarioResult {
   readonly title: string
   readonly shows: string
   readonly doesNotShow: string
+  /** What the bars show. */
+  readonly plotted: MetricName
   readonly repetitions: number
   readonly elapsedMs: number
   readonly rows: readonly Row[]

@@ -93,12 +93,12 @@ async function runOne(
       fault = error instanceof Error ? error.message : String(error)
     }
   }
-  const { name, title, shows, doesNotShow } = scenario
+  const { name, title, shows, doesNotShow, plotted } = scenario
   const { rows, latencies, dirty, notes } = record
   const repetitions = scenario.repetitions(plan)
   const elapsedMs = performance.now() - started
   return {
-    ...{ name, title, shows, doesNotShow, repetitions, elapsedMs },
+    ...{ name, title, shows, doesNotShow, plotted, repetitions, elapsedMs },
     ...{ rows, latencies, dirty, notes, fault },
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { Cleanup } from './cleanup.ts'
 import type { Tool } from './environment.ts'
+import type { MetricName } from './metrics.ts'
 import type { Plan } from './plan.ts'
 import type { Recorder } from './recorder.ts'
 
@@ -28,6 +29,8 @@ export interface Scenario {
   readonly shows: string
   /** What nobody should conclude from it, one sentence. */
   readonly doesNotShow: string
+  /** What the page draws as bars. */
+  readonly plotted: MetricName
   readonly needs: readonly (Tool | 'root')[]
   repetitions(plan: Plan): number
   run(bench: Bench): Promise<void>

@@ -7,6 +7,7 @@ export function scenarioOf(name: string, rows: readonly Row[]): ScenarioResult {
     title: `Title of ${name}`,
     shows: 'What it shows.',
     doesNotShow: 'What it <does> not show.',
+    plotted: 'iops',
     repetitions: 3,
     elapsedMs: 1000,
     rows,

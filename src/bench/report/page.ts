@@ -3,7 +3,7 @@
  * Says the same as the terminal, with plots beside it. Pure.
  */
 import { formatDuration } from '../../cli/units.ts'
-import { METRICS, type MetricName } from '../metrics.ts'
+import { METRICS } from '../metrics.ts'
 import type { Row, Run, ScenarioResult } from '../results.ts'
 import { inOrder } from '../subjects.ts'
 import { judge } from '../verdicts.ts'
@@ -15,17 +15,6 @@ import { dirtyPlot, latencyPlot } from './plot-lines.ts'
 import { STYLE } from './style.ts'
 import { escapeText } from './svg.ts'
 import { environmentSentence, noiseSentence, versionsSentence } from './text.ts'
-
-/** What is worth a bar, in the order of preference; a scenario shows the first that it has. */
-const BARS: readonly MetricName[] = [
-  'iops',
-  'rate',
-  'time',
-  'bytes',
-  'factor',
-  'p99',
-  'nanoseconds',
-]
 
 export function pageOf(run: Run): string {
   const { environment, noise, quick, elapsedMs, startedAt, scenarios } = run
@@ -45,7 +34,8 @@ divided by, one right after the other.</p>
 ${formatDuration(elapsedMs)}</dd>
 <dt>Figures</dt><dd>Medians; ± is the furthest repetition. Ratios are medians of the ratios of
 neighbours in time,
-in green where they speak for blkferry and in red where they speak for the peer.</dd></dl>
+in green where they speak for blkferry and in red where they speak for the peer.</dd>
+<dt>Who</dt><dd class="who">${who(scenarios)}</dd></dl>
 ${marksTable(judge(scenarios))}
 ${scenarios.map(scenarioSection).join('\n')}
 <footer>Made by scripts/bench. What each scenario measures, and what it does not, is said in
@@ -67,22 +57,27 @@ ${says.map(note => `<p>${escapeText(note)}</p>`).join('\n')}
 function legend({ rows }: ScenarioResult): string {
   const subjects = inOrder(rows.flatMap(({ samples }) => Object.keys(samples)))
   const items = subjects.map(
-    name =>
-      `<span><i style="background:${colourOf(name)}"></i>${escapeText(name)}: ` +
-      `${escapeText(meaningOf(name))}</span>`,
+    name => `<span><i style="background:${colourOf(name)}"></i>${escapeText(name)}</span>`,
   )
   return `<div class="legend">${items.join('')}</div>`
 }
 
-function plots({ rows, latencies, dirty }: ScenarioResult): string {
-  const metric = BARS.find(each => rows.some(row => row.metric === each))
-  const bars = rows.filter(row => row.metric === metric)
+function who(scenarios: readonly ScenarioResult[]): string {
+  const rows = scenarios.flatMap(scenario => scenario.rows)
+  const subjects = inOrder(rows.flatMap(({ samples }) => Object.keys(samples)))
+  const items = subjects.map(
+    name =>
+      `<span><i style="background:${colourOf(name)}"></i><b>${escapeText(name)}</b> ${escapeText(meaningOf(name))}</span>`,
+  )
+  return items.join('')
+}
+
+function plots({ rows, plotted, latencies, dirty }: ScenarioResult): string {
+  const bars = rows.filter(({ metric }) => metric === plotted)
   const parts = [barsFigure(bars)]
   const small = [
     ...dirty.map(plot => figure(`Dirty bytes over time: ${plot.case}`, dirtyPlot(plot))),
-    ...latencies.map(plot =>
-      figure(`Latency by share of requests: ${plot.case}`, latencyPlot(plot)),
-    ),
+    ...latencies.map(plot => figure(`Latency by percentile: ${plot.case}`, latencyPlot(plot))),
   ]
   if (small.length > 0) parts.push(`<div class="plots">${small.join('')}</div>`)
   return parts.join('\n')

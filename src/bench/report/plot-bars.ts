@@ -9,8 +9,8 @@ import { inOrder } from '../subjects.ts'
 import { colourOf } from './colours.ts'
 import { element, escapeText, linear, ticks } from './svg.ts'
 
-const WIDTH = 720
-const LABEL_WIDTH = 170
+const WIDTH = 1000
+const LABEL_WIDTH = 190
 const RIGHT = 92
 const BAR = 11
 const GAP = 2

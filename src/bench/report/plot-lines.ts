@@ -18,12 +18,12 @@ const RIGHT = WIDTH - 14
 
 /** Shares with a label: the axis gives every further nine the same room, so that tails are seen. */
 const SHARES = [
-  [0.5, '50 %'],
-  [0.9, '90 %'],
-  [0.99, '99 %'],
-  [0.999, '99.9 %'],
-  [0.9999, '99.99 %'],
-  [0.99999, '99.999 %'],
+  [0.5, '50'],
+  [0.9, '90'],
+  [0.99, '99'],
+  [0.999, '99.9'],
+  [0.9999, '99.99'],
+  [0.99999, '99.999'],
 ] as const
 
 export function latencyPlot({ case: name, curves }: LatencyPlot): string {

@@ -9,7 +9,7 @@ export const STYLE = `
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.55 system-ui,
   -apple-system,
   'Segoe UI', 'DejaVu Sans', sans-serif; }
-main { max-width: 1040px; margin: 0 auto; padding: 44px 28px 80px; }
+main { max-width: 1160px; margin: 0 auto; padding: 44px 28px 80px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.02em; }
 h2 { font-size: 20px; line-height: 1.3; margin: 0; letter-spacing: -0.01em; }
 h2 code { font-size: 12.5px; color: var(--soft); font-weight: 400; margin-left: 8px; }
@@ -25,14 +25,14 @@ dt { color: var(--soft); } dd { margin: 0; }
 .quiet { border-left: 4px solid var(--good); padding: 8px 14px; margin: 18px 0;
   background: var(--card); }
 .scroll { overflow-x: auto; margin: 14px 0 6px; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums;
+table { border-collapse: collapse; font-size: 12.5px; font-variant-numeric: tabular-nums;
   width: 100%; }
-th, td { padding: 5px 10px; text-align: right; white-space: nowrap;
+th, td { padding: 4.5px 8px; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--rule); }
 th { font-weight: 600; color: var(--soft); font-size: 12px;
   border-bottom: 1.5px solid var(--soft); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td:first-child { white-space: normal; min-width: 200px; }
+td:first-child { white-space: normal; min-width: 190px; }
 tr.next td { border-top: 1px solid var(--soft); }
 td .metric { color: var(--soft); }
 td.ratio { background: var(--tint); font-weight: 600; }
@@ -45,12 +45,13 @@ th.ratio { background: var(--tint); }
   font-weight: 600; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 12.5px; color: var(--soft);
   margin: 14px 0 4px; }
-.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 2px;
+.who span { display: block; } .who b { font-weight: 600; }
+.legend i, .who i { display: inline-block; width: 12px; height: 12px; border-radius: 2px;
   margin-right: 6px; vertical-align: -1.5px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(310px, 1fr));
   gap: 4px 22px; }
-figure { margin: 10px 0; break-inside: avoid; } figcaption { font-size: 12.5px;
-  color: var(--soft); margin-bottom: 2px; }
+figure { margin: 18px 0 6px; break-inside: avoid; } figcaption { font-size: 12.5px;
+  color: var(--soft); margin-bottom: 6px; }
 svg { width: 100%; height: auto; display: block; }
 svg text { font: 10.5px system-ui, 'DejaVu Sans', sans-serif; fill: var(--soft); }
 svg text.value { font-size: 9.5px; }

@@ -33,6 +33,7 @@ export const MIRROR_PACED: Scenario = {
     'Writes that were due while an earlier one took long: fio waits ' +
     'for it and then catches up, so that every tail is longer in truth; ' +
     'of a copy of a second p99.9 is two writes.',
+  plotted: 'p99',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.repetitions,
   run: bench => copyUnderGuest(bench, { name: `${PACE} writes/s`, rate: PACE, subjects: SUBJECTS }),
@@ -49,6 +50,7 @@ export const MIRROR_UNTHROTTLED: Scenario = {
   doesNotShow:
     'The price of either alone: a mirror can be ready early by slowing ' +
     'its guest down, so read both lines together.',
+  plotted: 'share',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.repetitions,
   run: bench => copyUnderGuest(bench, { name: 'all it can', rate: 0, subjects: SUBJECTS }),

@@ -48,6 +48,7 @@ export const MIRROR_IDLE: Scenario = {
   doesNotShow:
     'A network or a disk, one of which limits every real copy; and nbdcopy ' +
     'copies only, it cannot follow a disk that is being written to.',
+  plotted: 'rate',
   needs: ['nbdkit', 'qemu-storage-daemon', 'qemu-nbd', 'nbdcopy'],
   repetitions: plan => plan.repetitions,
   run: async bench => {
@@ -62,6 +63,7 @@ export const MIRROR_IDLE_TLS: Scenario = {
   doesNotShow:
     'What encryption costs between two hosts: here one machine encrypts ' +
     'and decrypts at once, on the same cores.',
+  plotted: 'rate',
   needs: ['nbdkit', 'qemu-storage-daemon', 'qemu-nbd', 'nbdcopy'],
   repetitions: plan => plan.repetitions,
   run: async bench => {

@@ -20,6 +20,7 @@ export const MIRROR_STEADY: Scenario = {
   doesNotShow:
     'The way to another host, which adds its round trip to every write, ' +
     'whoever does the mirroring.',
+  plotted: 'iops',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.repetitions,
   run: steady,

@@ -28,6 +28,7 @@ export const MIRROR_SWITCHOVER: Scenario = {
     'The downtime of a migration, in which memory has its part; and ' +
     'the peer holds nobody here, its users stop the guest’s processors ' +
     'first.',
+  plotted: 'p99',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.switchovers,
   run: async bench => {

@@ -32,6 +32,7 @@ export const MIRROR_HANG: Scenario = {
   doesNotShow:
     'What a guest’s own timeouts would have made of a longer hang, and ' +
     'other ways to hang: here the connection stays up and nothing answers.',
+  plotted: 'max',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.fewRepetitions,
   run: hang,
@@ -80,6 +81,7 @@ export const MIRROR_OUTAGE: Scenario = {
     'Time: it depends on how often the target is tried again. A QEMU ' +
     'with a persistent bitmap of its own, set up beforehand, could send ' +
     'less than the whole disk.',
+  plotted: 'bytes',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.fewRepetitions,
   run: outage,

@@ -27,6 +27,7 @@ export const SCALE_BITMAP: Scenario = {
     'A copier, which looks for the next chunk once for every request ' +
     'it sends; there is no peer in it, QEMU’s bitmap cannot be called ' +
     'from here.',
+  plotted: 'nanoseconds',
   needs: [],
   repetitions: plan => plan.repetitions,
   run: async bench => {

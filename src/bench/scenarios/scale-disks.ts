@@ -27,6 +27,7 @@ export const SCALE_DISKS: Scenario = {
   doesNotShow:
     'Eight disks with eight queues of their own: all are in memory, ' +
     'and two cores have sixteen processes to run.',
+  plotted: 'rate',
   needs: ['nbdkit', 'qemu-storage-daemon', 'nbdcopy'],
   repetitions: plan => plan.repetitions,
   run: async bench => {

@@ -45,6 +45,7 @@ export const SCALE_MEMORY: Scenario = {
     'The page cache, which belongs to nobody, and what a shared library ' +
     'costs the first of its users. Memory is read after the load, so ' +
     'a shorter peak within it is not seen.',
+  plotted: 'bytes',
   needs: ['fio', 'nbdkit', 'qemu-nbd'],
   repetitions: plan => (plan.quick ? 1 : 3),
   run: async bench => {

@@ -57,6 +57,7 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
       'A real disk, which takes longer than all of this together, and ' +
       'a network: the disk is memory and the client on the same cores ' +
       'takes a good part of them.',
+    plotted: 'iops',
     medium: 'memory',
     cases: RANDOM,
   }),
@@ -67,6 +68,7 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
     doesNotShow:
       'What a network or a disk leaves of it; half of the time is spent ' +
       'copying in memory on both sides of a unix socket.',
+    plotted: 'rate',
     medium: 'memory',
     cases: SEQUENTIAL,
   }),
@@ -77,6 +79,7 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
     doesNotShow:
       'The cost of a real flush: on tmpfs it costs nothing, so this is ' +
       'the round trips only; serve-direct has it on a disk.',
+    plotted: 'iops',
     medium: 'memory',
     cases: SYNCED,
   }),
@@ -85,6 +88,7 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
     title: 'Serving a mix of reads and writes',
     shows: 'Random 4 KiB requests, 70 reads to 30 writes, 16 under way, on a disk in memory.',
     doesNotShow: 'Any particular application: real mixes have sizes, pauses and hot spots.',
+    plotted: 'iops',
     medium: 'memory',
     cases: MIXED,
   }),
@@ -96,6 +100,7 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
       'A difference between servers where the disk is the limit; and nbdkit ' +
       'has no O_DIRECT: it uses the page cache and drops its pages, so ' +
       'its reads and writes may come from memory.',
+    plotted: 'iops',
     medium: 'direct',
     cases: FEW,
   }),
@@ -106,6 +111,7 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
     doesNotShow:
       'A physical disk: a loop device adds a kernel thread of its own ' +
       'between server and file, and nbdkit uses the page cache.',
+    plotted: 'iops',
     medium: 'loop',
     cases: FEW,
   }),

@@ -30,6 +30,7 @@ export interface ServeScenario extends Omit<Scenario, 'run' | 'needs' | 'repetit
 
 type Server = { readonly disk: Disk; readonly pid: number | undefined }
 
+const WARM_UP_SECONDS = 0.5
 const PEERS = ['nbdkit', 'qemu-nbd'] as const
 
 export function serveScenario({ medium, cases, ...scenario }: ServeScenario): Scenario {
@@ -64,9 +65,19 @@ async function startServers(
     }
     const socket = join(bench.folder, `server-${servers.size}`)
     const service = bench.scope.use(await startServer(name, { path, socket, direct }))
-    servers.set(name, { disk: { uri: uriOf(service.socket) }, pid: service.pid })
+    const disk = { uri: uriOf(service.socket) }
+    await warmUp(bench, disk)
+    servers.set(name, { disk, pid: service.pid })
   }
   return servers
+}
+
+/** A server lives for hours, so its first second, and what compiles in it, is not measured. */
+async function warmUp({ plan, folder }: Bench, disk: Disk): Promise<void> {
+  for (const rw of ['randread', 'randwrite'] as const) {
+    const load = { rw, bs: '4k', depth: 32, jobs: 1, fsync: 0, seconds: WARM_UP_SECONDS }
+    await measure({ ...load, size: plan.serveBytes }, disk, folder)
+  }
 }
 
 async function makeMedium(
