@@ -6,6 +6,7 @@
  * Invariant: when it succeeds the clients are held, nothing is in flight, nothing is dirty, and the
  * target has flushed everything.
  */
+import { errnoName } from '../block/block-error.ts'
 import type { Clock, Timer } from '../io/clock.ts'
 import type { Memory } from '../io/memory.ts'
 import type { Copier } from './copier.ts'
@@ -146,16 +147,16 @@ export class Switchover {
     }
   }
 
-  /**
-   * A flush that fails makes chunks dirty again: it ends only with one that succeeds after the last
-   * write.
-   */
+  /** A flush that fails has made chunks dirty again: the clients are not to wait for those. */
   async #finishCopy(): Promise<void> {
-    for (;;) {
+    do {
       await this.#unlessAborted(this.#drain())
       const error = await this.#unlessAborted(this.flushTarget())
-      if (error === 0 && this.#isDrained()) return
-    }
+      if (error !== 0) {
+        const message = `the target cannot be flushed (${errnoName(error)}): the clients go on`
+        throw new MirrorError('mirror-failed', message)
+      }
+    } while (!this.#isDrained())
   }
 
   /** Settles with an errno or 0. */
@@ -192,6 +193,8 @@ export class Switchover {
     const devices = { source: copier.source, target: target.device }
     const options = { ...devices, size, memory, isAborted, compared }
     this.#isVerifying = true
+    // Clients may go on before the last answer is there; the copier may not, until the job starts it.
+    copier.stop()
     let offset: number
     try {
       offset = await firstDifference(options)

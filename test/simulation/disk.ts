@@ -91,11 +91,8 @@ export class SimulatedDisk implements BlockDevice {
     if (request.command === NBD_CMD_FLUSH) job.snapshot = this.platter.bytes.slice()
     this.jobs.push(job)
     this.#world.work()
-    this.#world.note(
-      () =>
-        `    ${this.platter.isLossy ? 'target' : 'source'} ${request.command}` +
-        ` at ${request.offset}+${request.length} flags ${request.flags}`,
-    )
+    const side = this.platter.isLossy ? 'target' : 'source'
+    this.#world.note(() => `    ${side} ${request.command} at ${request.offset}+${request.length}`)
     this.#goOn(job)
   }
 

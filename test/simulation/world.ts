@@ -20,7 +20,7 @@ interface Event {
 
 /** Requests submitted in one event. */
 const WORK_MAX = 1000
-const TRACE_MAX = 60
+const TRACE_MAX = 100
 
 export class World implements Clock {
   readonly random: Random
