@@ -1,4 +1,6 @@
-/** The handshake with clients that do not mean it, or cannot: none of them costs more than itself. */
+/**
+ * The handshake with clients that do not mean it, or cannot: none of them costs more than itself.
+ */
 import { once } from 'node:events'
 import { readdirSync, writeFileSync } from 'node:fs'
 import type net from 'node:net'

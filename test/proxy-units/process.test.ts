@@ -1,4 +1,6 @@
-/** The whole process: how it ends, asked and unasked, and what it keeps of clients that have gone. */
+/**
+ * The whole process: how it ends, asked and unasked, and what it keeps of clients that have gone.
+ */
 import { once } from 'node:events'
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import net from 'node:net'

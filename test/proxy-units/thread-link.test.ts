@@ -67,15 +67,18 @@ test('an argument that cannot be cloned is an error of the call', async () => {
   await expect(links.caller.call('any', () => 0)).rejects.toThrow('could not be cloned')
 })
 
-test('the end rejects calls under way and those to come, and late answers are nothing', async () => {
-  let answer = (_: number): void => {}
-  const answered = new Promise<number>(resolve => {
-    answer = resolve
-  })
-  await using links = makeLinks({ slow: () => answered, quick: () => 1 })
-  const slow = links.caller.call('slow', undefined)
-  links.caller.end(new Error('the thread has ended'))
-  await expect(slow).rejects.toThrow('the thread has ended')
-  answer(1)
-  await expect(links.caller.call('quick', undefined)).rejects.toThrow('the thread has ended')
-})
+test(
+  'the end rejects calls under way and those ' + 'to come, and late answers are nothing',
+  async () => {
+    let answer = (_: number): void => {}
+    const answered = new Promise<number>(resolve => {
+      answer = resolve
+    })
+    await using links = makeLinks({ slow: () => answered, quick: () => 1 })
+    const slow = links.caller.call('slow', undefined)
+    links.caller.end(new Error('the thread has ended'))
+    await expect(slow).rejects.toThrow('the thread has ended')
+    answer(1)
+    await expect(links.caller.call('quick', undefined)).rejects.toThrow('the thread has ended')
+  },
+)

@@ -67,7 +67,8 @@ function who(scenarios: readonly ScenarioResult[]): string {
   const subjects = inOrder(rows.flatMap(({ samples }) => Object.keys(samples)))
   const items = subjects.map(
     name =>
-      `<span><i style="background:${colourOf(name)}"></i><b>${escapeText(name)}</b> ${escapeText(meaningOf(name))}</span>`,
+      `<span><i style="background:${colourOf(name)}"></i><b>${escapeText(name)}</b> ` +
+      `${escapeText(meaningOf(name))}</span>`,
   )
   return items.join('')
 }
