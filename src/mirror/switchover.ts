@@ -193,7 +193,8 @@ export class Switchover {
     const devices = { source: copier.source, target: target.device }
     const options = { ...devices, size, memory, isAborted, compared }
     this.#isVerifying = true
-    // Clients may go on before the last answer is there; the copier may not, until the job starts it.
+    // Clients may go on before the last answer is there; the copier may not, until the job starts
+    // it.
     copier.stop()
     let offset: number
     try {
