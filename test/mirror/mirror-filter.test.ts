@@ -210,27 +210,30 @@ describe('when the target hangs', () => {
     filter.forwardTo(target)
   })
 
-  it('a write is answered at the deadline and its memory stays lent until the target settles', () => {
-    const request = write(0, CHUNK)
-    const watched = start(filter, request)
-    source.releaseAll()
-    clock.advance(STALL_MS - 1)
-    expect(watched.outcome).toBeUndefined()
-    clock.advance(1)
-    expect(watched.outcome).toBe(0)
-    expect(stalls).toBe(1)
-    expect(request.isLent).toBe(true)
-    let isBack = false
-    request.lender = {
-      givenBack: () => {
-        isBack = true
-      },
-    }
-    targetDevice.releaseAll()
-    expect(isBack).toBe(true)
-    expect(request.isLent).toBe(false)
-    expect(tracking.bitmap.isDirty(0)).toBe(true)
-  })
+  it(
+    'a write is answered at the deadline and its ' + 'memory stays lent until the target settles',
+    () => {
+      const request = write(0, CHUNK)
+      const watched = start(filter, request)
+      source.releaseAll()
+      clock.advance(STALL_MS - 1)
+      expect(watched.outcome).toBeUndefined()
+      clock.advance(1)
+      expect(watched.outcome).toBe(0)
+      expect(stalls).toBe(1)
+      expect(request.isLent).toBe(true)
+      let isBack = false
+      request.lender = {
+        givenBack: () => {
+          isBack = true
+        },
+      }
+      targetDevice.releaseAll()
+      expect(isBack).toBe(true)
+      expect(request.isLent).toBe(false)
+      expect(tracking.bitmap.isDirty(0)).toBe(true)
+    },
+  )
 
   it('the next writes do not wait for it', () => {
     start(filter, write(0, CHUNK))
@@ -242,17 +245,20 @@ describe('when the target hangs', () => {
     expect(targetDevice.held.length).toBe(1)
   })
 
-  it('a write that meets a late range follows the background rule though others are forwarded', () => {
-    start(filter, write(0, CHUNK))
-    source.releaseAll()
-    clock.advance(STALL_MS)
-    filter.forwardTo(target)
-    const met = start(filter, write(512, 512))
-    source.releaseAll()
-    expect(met.outcome).toBe(0)
-    start(filter, write(4 * CHUNK, 512))
-    expect(targetDevice.held.length).toBe(2)
-  })
+  it(
+    'a write that meets a late range follows the background rule though ' + 'others are forwarded',
+    () => {
+      start(filter, write(0, CHUNK))
+      source.releaseAll()
+      clock.advance(STALL_MS)
+      filter.forwardTo(target)
+      const met = start(filter, write(512, 512))
+      source.releaseAll()
+      expect(met.outcome).toBe(0)
+      start(filter, write(4 * CHUNK, 512))
+      expect(targetDevice.held.length).toBe(2)
+    },
+  )
 
   it('a write that waits for its range goes on alone at its deadline', () => {
     start(filter, write(0, CHUNK))

@@ -1,4 +1,7 @@
-/** A mirror over memory, for tests that look at one part: small chunks of the real size, virtual time, requests by hand. */
+/**
+ * A mirror over memory, for tests that look at one part: small chunks of the real size, virtual
+ * time, requests by hand.
+ */
 import type { BlockDevice } from '../../src/block/device.ts'
 import { Gate } from '../../src/block/gate.ts'
 import type { MemoryDevice } from '../../src/block/memory.ts'
@@ -58,7 +61,10 @@ export function createMirror(
   return { clock, source, filter, gate, tracking, job }
 }
 
-/** Moves time on in small steps, promises running in between, until the condition holds or the time is over. */
+/**
+ * Moves time on in small steps, promises running in between, until the condition holds or the time
+ * is over.
+ */
 export async function runUntil(
   clock: VirtualClock,
   condition: () => boolean,
