@@ -16,7 +16,8 @@ const output = new Output(process, { isJson: words.includes('--json') })
 const context: Context = {
   output,
   onSignal: received => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, received)
+    // All of them for good: what a second one would cut short is the clean-up.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, received)
     return () => {}
   },
   exit: exitCode => process.exit(exitCode),

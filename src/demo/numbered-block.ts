@@ -15,8 +15,10 @@ export function fillBlock(block: Uint8Array, index: number, sequence: number): v
   words[0] = MAGIC
   words[1] = index
   words[2] = sequence
-  words[3] = Math.floor(sequence / 2 ** 32)
-  let state = (Math.imul(index + 1, 0x9e3779b1) ^ Math.imul(sequence + 1, 0x85ebca6b)) | 1
+  const high = Math.floor(sequence / 2 ** 32)
+  words[3] = high
+  const mixed = Math.imul(index + 1, 0x9e3779b1) ^ Math.imul(sequence + 1, 0x85ebca6b)
+  let state = (mixed ^ Math.imul(high, 0xc2b2ae35)) | 1
   for (let i = HEADER_WORDS; i < words.length; i++) {
     state ^= state << 13
     state ^= state >>> 17

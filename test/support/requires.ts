@@ -6,7 +6,7 @@ import { accessSync, constants } from 'node:fs'
 import { describe } from 'vitest'
 
 function hasCommand(name: string): boolean {
-  return (process.env.PATH ?? '').split(':').some(folder => {
+  return `${process.env.PATH ?? ''}:/usr/sbin:/sbin`.split(':').some(folder => {
     try {
       accessSync(`${folder}/${name}`, constants.X_OK)
       return true
