@@ -59,28 +59,29 @@ export class Counters {
   }
 }
 
-/** Counts a request that completed. */
-export function countRequest(counters: Counters, request: Request): void {
-  if (request.error !== 0) counters.add('errors', 1)
-  switch (request.command) {
+/** Counts a request that completed; its bytes only if it succeeded. */
+export function countRequest(counters: Counters, { command, error, length }: Request): void {
+  const bytes = error === 0 ? length : 0
+  if (error !== 0) counters.add('errors', 1)
+  switch (command) {
     case NBD_CMD_READ:
       counters.add('reads', 1)
-      counters.add('readBytes', request.length)
+      counters.add('readBytes', bytes)
       break
     case NBD_CMD_WRITE:
       counters.add('writes', 1)
-      counters.add('writtenBytes', request.length)
+      counters.add('writtenBytes', bytes)
       break
     case NBD_CMD_FLUSH:
       counters.add('flushes', 1)
       break
     case NBD_CMD_TRIM:
       counters.add('trims', 1)
-      counters.add('trimmedBytes', request.length)
+      counters.add('trimmedBytes', bytes)
       break
     case NBD_CMD_WRITE_ZEROES:
       counters.add('writeZeroes', 1)
-      counters.add('zeroedBytes', request.length)
+      counters.add('zeroedBytes', bytes)
       break
     default:
       counters.add('otherRequests', 1)

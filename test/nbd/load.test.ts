@@ -11,7 +11,7 @@ import { until } from './until.ts'
 
 const KIB = 1024
 const CLIENTS = 64
-const REGION = 256 * KIB
+const REGION = 128 * KIB
 
 function descriptors(): number {
   return readdirSync('/proc/self/fd').length
