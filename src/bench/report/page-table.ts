@@ -4,6 +4,9 @@ import type { ScenarioResult } from '../results.ts'
 import { type Cell, ratioTable } from './ratio-table.ts'
 import { escapeText } from './svg.ts'
 
+/** More have smaller letters there. */
+const COLUMNS_MAX_ON_PAPER = 8
+
 export function scenarioTable(scenario: ScenarioResult): string {
   const { head, ratios, rows } = ratioTable(scenario)
   const isRatio = (column: number): boolean => column > 0 && column <= ratios
@@ -21,7 +24,8 @@ class="metric">${escapeText(METRICS[metric].label)}</span></td>`
       .map((cell, at) => (isRatio(at + 1) ? ratioCell(cell) : valueCell(cell)))
     return `<tr${isNext ? ' class="next"' : ''}>${first}${rest.join('')}</tr>`
   })
-  return `<div class="scroll"><table><thead><tr>${heads.join('')}</tr></thead>
+  const width = head.length > COLUMNS_MAX_ON_PAPER ? ' class="wide"' : ''
+  return `<div class="scroll"><table${width}><thead><tr>${heads.join('')}</tr></thead>
 <tbody>${body.join('')}</tbody></table></div>`
 }
 

@@ -68,6 +68,8 @@ footer { margin-top: 60px; color: var(--soft); font-size: 12.5px; }
   overflow: visible; }
   table { font-size: 7.6pt; } th, td { padding: 2.5px 5px; } th { font-size: 7.2pt; } .plots {
   grid-template-columns: repeat(3, 1fr); }
-  td:first-child { min-width: 0; }
+  td:first-child { min-width: 0; } table.wide, table.wide th { font-size: 6.1pt; }
+  table.wide th, table.wide td { padding: 2.5px 2.5px; }
+  .spread { min-width: 0; font-size: 0.85em; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 `
