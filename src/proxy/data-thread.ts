@@ -29,10 +29,11 @@ export class DataThread {
       })
       this.#worker.on('exit', () => {
         this.#hasEnded = true
-        this.#link.end(new Error('the data thread has ended'))
-        if (failure !== undefined) reject(failed(failure))
-        else if (this.#isStopping) resolve()
-        else reject(new Error('the data thread ended unasked'))
+        const reason =
+          failure === undefined ? new Error('the data thread has ended') : failed(failure)
+        this.#link.end(reason)
+        if (failure === undefined && this.#isStopping) resolve()
+        else reject(reason)
       })
     })
     // The owner awaits `ended` later; until then a failure must not count as unhandled.
