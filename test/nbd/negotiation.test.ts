@@ -161,7 +161,7 @@ describe.each(ENGINE_NAMES)('negotiation on %s', engine => {
     await new Promise(resolve => setTimeout(resolve, pauseMs))
     if (pauseMs > 0) socket.write(evil)
     socket.resume()
-    await once(socket, 'close')
+    if (!socket.closed) await once(socket, 'close')
     await until(() => server.refusals.length === 1)
     expect(server.counters.get('writes')).toBe(0)
     await until(() => descriptors() === before)

@@ -85,10 +85,10 @@ describe.each(ENGINE_NAMES)('requests on %s', engine => {
     client.socket.write(requestBytes({ command: NBD_CMD_WRITE, length: 2 ** 32 - 1 }))
     const piece = new Uint8Array(MIB)
     const before = process.memoryUsage().rss
-    for (let sent = 0; sent < 96 * MIB; sent += piece.length) {
+    for (let sent = 0; sent < 64 * MIB; sent += piece.length) {
       await new Promise(taken => client.socket.write(piece, taken))
     }
-    expect(process.memoryUsage().rss - before).toBeLessThan(48 * MIB)
+    expect(process.memoryUsage().rss - before).toBeLessThan(32 * MIB)
     await client.die()
   })
 
