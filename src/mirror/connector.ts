@@ -68,11 +68,13 @@ export class Connector {
   }
 
   #failed(cause: unknown): void {
-    if (this.#clock.now() + this.#delayMs > this.#giveUpAt) {
+    const leftMs = this.#giveUpAt - this.#clock.now()
+    if (leftMs < 1) {
       this.#listener.gaveUp(cause)
       return
     }
-    this.#timer.arm(this.#delayMs)
+    // The last attempt is made when the time is over, not long before.
+    this.#timer.arm(Math.min(this.#delayMs, leftMs))
     this.#delayMs = Math.min(RECONNECT_MS_MAX, this.#delayMs * 2)
   }
 }
