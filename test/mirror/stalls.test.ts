@@ -114,7 +114,7 @@ it('a target that never answers again is connected anew', async () => {
   expect(parts.job.state).toBe('ready')
 })
 
-it('a switchover with a target that hangs gives the clients back when its time is over', async () => {
+it('a switchover with a hung target gives the clients back when its time is over', async () => {
   target.isStopped = true
   const options = { verify: true, resume: false, timeoutMs: 500 }
   let code = ''

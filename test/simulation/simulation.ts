@@ -116,6 +116,7 @@ export class Simulation implements Deeds {
       this.#process.noteClosed()
       if (this.#process.filter.tracking !== undefined) checkInvariant(this.#sides)
     }
+    if (this.world.failure !== undefined) throw this.world.failure
     if (this.#guest.lentCount > 0) throw new Violation('memory was lent and not given back')
   }
 
@@ -284,7 +285,12 @@ export class Simulation implements Deeds {
     if (this.#isDone || process.isDead) return
     this.world.note(() => 'completed')
     this.#isDone = true
-    checkCompleted(this.#sides)
+    try {
+      checkCompleted(this.#sides)
+    } catch (error) {
+      // Promises of the mirror are in between: what is thrown here would reach nobody.
+      this.world.failure ??= error
+    }
   }
 
   /** For the trace. */
