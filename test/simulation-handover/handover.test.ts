@@ -7,10 +7,14 @@ import { Handover } from './handover.ts'
 import type { Weather } from './weather.ts'
 
 const SEEDS = 300
+/** Seeds that have found a planted mistake which the others do not find. */
+const TELLING = [11_003, 12_278, 20_304, 30_794]
 
 function ends(from: number, weather: Weather): Map<string, number> {
   const counts = new Map<string, number>()
-  for (let seed = from; seed < from + SEEDS; seed++) {
+  const first = Array.from({ length: SEEDS }, (_, index) => from + index)
+  const telling = TELLING.filter(seed => seed >= from + SEEDS && seed < from + 10_000)
+  for (const seed of [...first, ...telling]) {
     const handover = new Handover(seed, weather)
     try {
       handover.run()
