@@ -8,7 +8,7 @@ import { MirrorFilter } from '../../src/mirror/mirror-filter.ts'
 import { type Faults, SimulatedDisk } from './disk.ts'
 import { Admission, GuestSlot } from './guest.ts'
 import type { Platter } from './platter.ts'
-import type { Life } from './storage.ts'
+import type { Life, Storage } from './storage.ts'
 import type { World } from './world.ts'
 
 export interface ProcessOptions {
@@ -92,4 +92,13 @@ function mortalTimer(timer: Timer, life: Life): Timer {
     },
     disarm: () => timer.disarm(),
   }
+}
+
+/** What the job and its bits are like, for a trace. */
+export function stateOf({ job }: Process, storage: Storage): string {
+  if (job === undefined) return '  no job'
+  const { state, copyMode, activelySynced, error } = job.status()
+  const unflushed = storage.unflushedMask().toString(2)
+  const masks = `clean ${storage.cleanMask().toString(2)} unflushed ${unflushed}`
+  return `  ${state} ${copyMode}${activelySynced ? ' synced' : ''} ${masks} ${error ?? ''}`
 }

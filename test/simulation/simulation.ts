@@ -24,7 +24,7 @@ import { CALM, type Faults, SimulatedMemory } from './disk.ts'
 import { Guest } from './guest.ts'
 import { checkCompleted, checkInvariant, type Sides } from './invariant.ts'
 import { Platter } from './platter.ts'
-import { Process } from './process.ts'
+import { Process, stateOf } from './process.ts'
 import { GRANULARITY, Storage } from './storage.ts'
 import { TargetHost } from './target-host.ts'
 import { isExpected, type Variant } from './variant.ts'
@@ -288,18 +288,12 @@ export class Simulation implements Deeds {
     try {
       checkCompleted(this.#sides)
     } catch (error) {
-      // Promises of the mirror are in between: what is thrown here would reach nobody.
       this.world.failure ??= error
     }
   }
 
-  /** For the trace. */
   #noteState(): void {
-    if (this.#process.job === undefined) return
-    const { state, copyMode, activelySynced, error } = this.#process.job.status()
-    const unflushed = this.#storage.unflushedMask().toString(2)
-    const masks = `clean ${this.#storage.cleanMask().toString(2)} unflushed ${unflushed}`
-    const text = `  ${state} ${copyMode}${activelySynced ? ' synced' : ''} ${masks} ${error ?? ''}`
+    const text = stateOf(this.#process, this.#storage)
     if (text !== this.#lastState) this.world.note(() => text)
     this.#lastState = text
   }

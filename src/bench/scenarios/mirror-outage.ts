@@ -1,7 +1,7 @@
 /**
- * A target that is killed in write-blocking mode and comes back: what counts is what must be sent again.
- * Writes that the target has acknowledged but not flushed may be lost with it, so it matters whether the
- * guest had flushed its disk before, as file systems do every few seconds.
+ * A target that is killed in write-blocking mode and comes back: what counts is what must be sent
+ * again. Writes that the target has acknowledged but not flushed may be lost with it, so it matters
+ * whether the guest had flushed its disk before, as file systems do every few seconds.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -28,7 +28,8 @@ export const MIRROR_OUTAGE: Scenario = {
   title: 'The target is gone for a while',
   shows:
     `What is sent after the target was killed and came back, as a multiple of what the guest ` +
-    `(${PACE} writes a second) dirtied meanwhile in chunks of 64 KiB; QEMU’s mirror ends with its ` +
+    `(${PACE} writes a second) dirtied meanwhile in chunks of 64 KiB; ` +
+    'QEMU’s mirror ends with its ' +
     'target, and a new one begins with the whole disk.',
   doesNotShow:
     'Time: it depends on how often the target is tried again. What the guest dirtied is reckoned ' +
