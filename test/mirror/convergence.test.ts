@@ -52,15 +52,18 @@ describe('convergence, whatever is measured,', () => {
     }
   })
 
-  it('calls a mirror ready in background mode only when little is left and the target answers', () => {
-    for (const now of everything()) {
-      if (now.mode === 'write-blocking' || decide(now) !== 'ready') continue
-      expect(now.remainingBytes).toBeLessThanOrEqual(64 * MIB)
-      // Elsewhere only a pause after a failure makes do with that.
-      if (now.choice !== 'background') expect(now.sinceStallMs).toBe(0)
-      if (now.choice !== 'background') expect(now.isTargetLate).toBe(false)
-    }
-  })
+  it(
+    'calls a mirror ready in background mode only when little is left ' + 'and the target answers',
+    () => {
+      for (const now of everything()) {
+        if (now.mode === 'write-blocking' || decide(now) !== 'ready') continue
+        expect(now.remainingBytes).toBeLessThanOrEqual(64 * MIB)
+        // Elsewhere only a pause after a failure makes do with that.
+        if (now.choice !== 'background') expect(now.sinceStallMs).toBe(0)
+        if (now.choice !== 'background') expect(now.isTargetLate).toBe(false)
+      }
+    },
+  )
 
   it('never goes against the choice of the operator', () => {
     for (const now of everything()) {

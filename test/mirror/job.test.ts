@@ -52,29 +52,32 @@ async function settle<T>({ clock }: MirrorParts, promise: Promise<T>): Promise<T
 const completion = { verify: true, resume: false, timeoutMs: 5000 }
 
 describe('a mirror job', () => {
-  it('copies, becomes ready in sync, and completes with both disks equal and clients held', async () => {
-    const target = new MemoryDevice(SIZE)
-    const parts = mirrorTo(target)
-    await settle(parts, parts.job.start())
-    await reach(parts, 'ready')
-    expect(parts.job.status()).toMatchObject({
-      activelySynced: true,
-      copyMode: 'write-blocking',
-      copyModeChoice: 'auto',
-      dirtyBytes: 0,
-      size: SIZE,
-      granularity: CHUNK,
-      outcome: null,
-    })
-    await settle(parts, parts.job.complete(completion))
-    expect(parts.job.status()).toMatchObject({ state: 'concluded', outcome: 'completed' })
-    const held = start(parts.gate, write(0, 9))
-    expect(held.outcome).toBeUndefined()
-    expect(Buffer.compare(target.bytes, parts.source.bytes)).toBe(0)
-    parts.job.resume()
-    expect(held.outcome).toBe(0)
-    expect(() => parts.job.resume()).toThrow(/nothing to resume/)
-  })
+  it(
+    'copies, becomes ready in sync, and completes ' + 'with both disks equal and clients held',
+    async () => {
+      const target = new MemoryDevice(SIZE)
+      const parts = mirrorTo(target)
+      await settle(parts, parts.job.start())
+      await reach(parts, 'ready')
+      expect(parts.job.status()).toMatchObject({
+        activelySynced: true,
+        copyMode: 'write-blocking',
+        copyModeChoice: 'auto',
+        dirtyBytes: 0,
+        size: SIZE,
+        granularity: CHUNK,
+        outcome: null,
+      })
+      await settle(parts, parts.job.complete(completion))
+      expect(parts.job.status()).toMatchObject({ state: 'concluded', outcome: 'completed' })
+      const held = start(parts.gate, write(0, 9))
+      expect(held.outcome).toBeUndefined()
+      expect(Buffer.compare(target.bytes, parts.source.bytes)).toBe(0)
+      parts.job.resume()
+      expect(held.outcome).toBe(0)
+      expect(() => parts.job.resume()).toThrow(/nothing to resume/)
+    },
+  )
 
   it('lets the clients go on afterwards if told to', async () => {
     const parts = mirrorTo(new MemoryDevice(SIZE))
@@ -144,18 +147,21 @@ describe('a mirror job', () => {
     expect(parts.job.status()).toMatchObject({ state: 'ready', targetErrors: 5, error: null })
   })
 
-  it('names the offset of the disk that cannot be read, and fails only after several tries', async () => {
-    const source = createSource()
-    const below = new FaultyDevice(source, ({ command, offset, length }) =>
-      command === NBD_CMD_READ && offset <= 5 * CHUNK && 5 * CHUNK < offset + length ? EIO : 0,
-    )
-    const connect = () => Promise.resolve(new MemoryDevice(SIZE))
-    const parts = createMirror(source, connect, { below })
-    await settle(parts, parts.job.start())
-    await reach(parts, 'concluded')
-    expect(parts.job.status()).toMatchObject({ outcome: 'failed', targetErrors: 0 })
-    expect(parts.job.status().error).toMatch(/reading the disk at offset \d+ fails with EIO/)
-  })
+  it(
+    'names the offset of the disk that cannot be ' + 'read, and fails only after several tries',
+    async () => {
+      const source = createSource()
+      const below = new FaultyDevice(source, ({ command, offset, length }) =>
+        command === NBD_CMD_READ && offset <= 5 * CHUNK && 5 * CHUNK < offset + length ? EIO : 0,
+      )
+      const connect = () => Promise.resolve(new MemoryDevice(SIZE))
+      const parts = createMirror(source, connect, { below })
+      await settle(parts, parts.job.start())
+      await reach(parts, 'concluded')
+      expect(parts.job.status()).toMatchObject({ outcome: 'failed', targetErrors: 0 })
+      expect(parts.job.status().error).toMatch(/reading the disk at offset \d+ fails with EIO/)
+    },
+  )
 })
 
 describe('a target that goes away', () => {
