@@ -17,7 +17,7 @@ export const HEADROOM = 64
  * Slots with a payload from this size on give their pages back on release: they are rare and would
  * dominate the RSS (bytes).
  */
-export const RETURNED_PAYLOAD_MIN = 1024 * 1024
+export const RETURNED_PAYLOAD_MIN = 4 * 1024 * 1024
 
 export interface SlotClass {
   /** Bytes; a multiple of the page size. */
