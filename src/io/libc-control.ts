@@ -1,6 +1,6 @@
 /**
- * Foreign functions that only control paths use: ioctls with a buffer, netlink sockets, device
- * nodes. The convention is that of `libc`: the kernel's result or a negative errno, nothing thrown.
+ * Foreign functions that only control paths use: ioctls with a buffer, options of sockets,
+ * netlink sockets, device nodes. The convention is that of `libc`: the kernel's result or a negative errno, nothing thrown.
  * What may wait in the kernel runs on libuv's thread pool; its buffer is borrowed until it settles.
  */
 import assert from 'node:assert'
@@ -52,6 +52,22 @@ export function ioctlAsync(
   settled: (result: number) => void,
 ): void {
   libcIoctl.async(fd, request, argument, settling(argument, settled))
+}
+
+// Sockets
+
+const SOL_SOCKET = 1
+const SO_SNDBUF = 7
+const SO_SNDBUFFORCE = 32
+
+/**
+ * How much may wait in a socket to be sent (bytes). Root may ask for more than the system's limit;
+ * others get what it allows.
+ */
+export function setSendBuffer(fd: number, length: number): number {
+  const value = new Int32Array([length])
+  const forced = fromErrno(libcSetsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, value, 4))
+  return forced < 0 ? fromErrno(libcSetsockopt(fd, SOL_SOCKET, SO_SNDBUF, value, 4)) : forced
 }
 
 // Netlink sockets

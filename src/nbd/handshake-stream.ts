@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type { HandshakeState } from 'nbd-client-ts'
 import { check, duplicate, socketpair } from '../io/libc.ts'
+import { setSendBuffer } from '../io/libc-control.ts'
 
 /**
  * Bytes a peer may send behind the handshake before we are ready for them; an honest one sends
@@ -16,6 +17,12 @@ import { check, duplicate, socketpair } from '../io/libc.ts'
 const EARLY_BYTES_MAX = 64 * 1024
 /** How long a peer may take for what was said last, and to close its side, before we close. */
 export const LINGER_MS = 1000
+
+/**
+ * What may wait in a connection to be sent (bytes): several large payloads, so that neither side is
+ * woken up for every hundred kilobytes of one, which is what a unix socket holds by itself.
+ */
+const SEND_BUFFER = 4 * 1024 * 1024
 
 /** What both roles of nbd-client-ts's handshake have in common. */
 export interface Handshake {
@@ -98,6 +105,7 @@ export function takeOver(stream: Duplex, received: Uint8Array): TakenOver {
       return { leftover, ...pump(stream) }
     }
     const { _handle: handle } = stream as unknown as { _handle: { fd: number } }
+    check(setSendBuffer(handle.fd, SEND_BUFFER), 'setsockopt')
     const fd = check(duplicate(handle.fd), 'dup')
     stream.destroy()
     return { fd, leftover, released: Promise.resolve(), release: () => {} }
@@ -110,6 +118,7 @@ export function takeOver(stream: Duplex, received: Uint8Array): TakenOver {
 /** Joins a decrypted stream to one end of a new socket pair, whose other end is the result. */
 function pump(stream: Duplex): Omit<TakenOver, 'leftover'> {
   const [ours, theirs] = socketpair()
+  for (const fd of [ours, theirs]) check(setSendBuffer(fd, SEND_BUFFER), 'setsockopt')
   const plain = new net.Socket({ fd: ours, readable: true, writable: true, allowHalfOpen: true })
   plain.on('error', () => stream.destroy())
   stream.on('error', () => plain.destroy())

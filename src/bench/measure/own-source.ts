@@ -10,7 +10,7 @@ import type { Service } from './service.ts'
 
 const ANSWER_MS_MAX = 60_000
 /** How much later than it happened "ready" may be noticed. */
-const POLL_MS = 3
+const POLL_MS = 10
 const GRANULARITY = 64 * 1024
 export const STALL_MS = 100
 const RECONNECT_SECONDS = 60
