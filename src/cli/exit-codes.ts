@@ -44,6 +44,9 @@ const REMOTE: Readonly<Record<RemoteCode, ExitCode>> = {
   'mirror-failed': EXIT.mirror,
   'mirror-cancelled': EXIT.mirror,
   'verify-difference': EXIT.difference,
+  'no-session': EXIT.failed,
+  refused: EXIT.failed,
+  unreachable: EXIT.target,
   timeout: EXIT.timeout,
   internal: EXIT.failed,
 }

@@ -6,8 +6,10 @@
 import { createServer, type Socket } from 'node:net'
 import type { Logger } from 'pino'
 import { ControlClient } from './client.ts'
+import { proxyVerbs } from './messages.ts'
 import { type ControlHandlers, ServerConnection, STALLED_MS_MAX } from './server-connection.ts'
 import { connectPath, listenPath } from './socket-path.ts'
+import type { VerbTable, VerbTypes } from './verb-table.ts'
 
 export const CONNECT_MS_MAX = 5000
 /** Clients at one time; the next one's connection is closed at once. */
@@ -21,23 +23,45 @@ export interface ControlServer {
 }
 
 /** Connects to a proxy. Rejects with `ControlError` closed if nobody answers on the path. */
-export async function connectControl(socketPath: string): Promise<ControlClient> {
-  return new ControlClient(await connectPath(socketPath, CONNECT_MS_MAX))
+export function connectControl(socketPath: string): Promise<ControlClient> {
+  return connectVerbs(socketPath, proxyVerbs)
+}
+
+/** Connects to whatever serves the verbs of `table` there. Rejects as `connectControl` does. */
+export async function connectVerbs<V extends VerbTypes<V>>(
+  socketPath: string,
+  table: VerbTable<V>,
+): Promise<ControlClient<V>> {
+  return new ControlClient(await connectPath(socketPath, CONNECT_MS_MAX), table)
+}
+
+/** Serves a proxy's verbs; see `listenVerbs`. */
+export function listenControl(
+  path: string,
+  handlers: ControlHandlers,
+  log: Logger,
+  options: { readonly stalledMs?: number } = {},
+): Promise<ControlServer> {
+  return listenVerbs(path, { table: proxyVerbs, handlers, log, ...options })
 }
 
 /**
  * Serves `handlers` on a socket that only its owner may use. A dead socket file is replaced;
  * rejects with `ControlError` refused if somebody answers on it or the path cannot be used.
  */
-export async function listenControl(
+export async function listenVerbs<V extends VerbTypes<V>>(
   path: string,
-  handlers: ControlHandlers,
-  log: Logger,
-  { stalledMs = STALLED_MS_MAX }: { readonly stalledMs?: number } = {},
+  options: {
+    readonly table: VerbTable<V>
+    readonly handlers: ControlHandlers<V>
+    readonly log: Logger
+    readonly stalledMs?: number
+  },
 ): Promise<ControlServer> {
-  const connections = new Map<Socket, ServerConnection>()
+  const { table, handlers, log, stalledMs = STALLED_MS_MAX } = options
+  const connections = new Map<Socket, ServerConnection<V>>()
   const server = createServer({ allowHalfOpen: true }, socket => {
-    connections.set(socket, new ServerConnection(socket, { handlers, log, stalledMs }))
+    connections.set(socket, new ServerConnection(socket, table, { handlers, log, stalledMs }))
     socket.on('close', () => connections.delete(socket))
   })
   server.maxConnections = CONNECTIONS_MAX

@@ -3,18 +3,17 @@
  * a timeout, and a reply that comes after it is dropped. What breaks the protocol ends the
  * connection and fails all calls under way with the same error; the socket belongs to this object.
  */
-import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { ControlError } from './control-error.ts'
 import { encodeFrame, FrameDecoder } from './framing.ts'
+import { CONTROL_VERSION, checkReply, type Reply, type Verbs } from './messages.ts'
 import {
-  CONTROL_VERSION,
-  checkParams,
-  checkReply,
-  checkResult,
-  type Reply,
-  type Verb,
-  type Verbs,
-} from './messages.ts'
+  checkParamsOf,
+  checkResultOf,
+  type NameOf,
+  type VerbTable,
+  type VerbTypes,
+} from './verb-table.ts'
 
 interface Call {
   readonly resolve: (result: unknown) => void
@@ -22,17 +21,19 @@ interface Call {
   readonly timer: NodeJS.Timeout
 }
 
-export class ControlClient {
-  readonly #socket: Socket
+export class ControlClient<V extends VerbTypes<V> = Verbs> {
+  readonly #socket: Duplex
+  readonly #table: VerbTable<V>
   readonly #decoder = new FrameDecoder()
   readonly #calls = new Map<number, Call>()
   #idNext = 1
   #ended: ControlError | undefined
 
   /** Takes over a connected socket; `connectControl` is the way to get one. */
-  constructor(socket: Socket) {
+  constructor(socket: Duplex, table: VerbTable<V>) {
     this.#socket = socket
-    socket.on('data', chunk => this.#receive(chunk))
+    this.#table = table
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk))
     socket.on('error', error => this.#end(closed('broke', error)))
     socket.on('close', () => this.#end(closed('was closed by the other side')))
   }
@@ -41,12 +42,12 @@ export class ControlClient {
    * Asks and waits. Rejects with `ControlError`: malformed for parameters that are wrong here
    * already, refused with the other side's code and sentence, timeout, closed, version.
    */
-  async call<V extends Verb>(
-    verb: V,
-    params: Verbs[V]['params'],
+  async call<N extends NameOf<V>>(
+    verb: N,
+    params: V[N]['params'],
     { timeoutMs }: { readonly timeoutMs: number },
-  ): Promise<Verbs[V]['result']> {
-    const checked = checkParams(verb, params)
+  ): Promise<V[N]['result']> {
+    const checked = checkParamsOf(this.#table, verb, params)
     if (this.#ended !== undefined) throw this.#ended
     const id = this.#idNext
     this.#idNext += 1
@@ -59,7 +60,7 @@ export class ControlClient {
       this.#calls.set(id, { resolve, reject, timer: setTimeout(expired, timeoutMs) })
       this.#socket.write(frame)
     })
-    return checkResult(verb, result)
+    return checkResultOf(this.#table, verb, result)
   }
 
   /** Ends the connection; calls under way reject with closed. */

@@ -20,6 +20,9 @@ export const REMOTE_CODES = [
   'mirror-failed',
   'mirror-cancelled',
   'verify-difference',
+  'no-session',
+  'refused',
+  'unreachable',
   'timeout',
   'internal',
 ] as const

@@ -1,5 +1,5 @@
 /**
- * The control protocol: a client sends requests, the proxy answers each with one reply of the same
+ * The control protocol: a client sends requests, the other side answers each with one reply of the same
  * id, in any order. Every message says the protocol's version, which is looked at before anything
  * else, so that two versions can at least tell each other apart. Both sides check all that they
  * receive.
@@ -26,6 +26,7 @@ import {
   type ServeStatus,
   serveStatus,
 } from './status.ts'
+import type { VerbTable } from './verb-table.ts'
 
 /** Counts up with every change that the other side could notice. */
 export const CONTROL_VERSION = 1
@@ -61,7 +62,7 @@ export interface MirrorCompleteParams {
   readonly timeoutMs: number
 }
 
-type Nothing = Record<never, never>
+export type Nothing = Record<never, never>
 
 /** Each verb's parameters and result. */
 export interface Verbs {
@@ -98,47 +99,45 @@ export interface Reply {
 }
 
 const ID_MAX = 2 ** 32 - 1
-const nothing: Check<Nothing> = record<Nothing>({})
+export const nothing: Check<Nothing> = record<Nothing>({})
 const bandwidth = integer()
 const stallMs = integer(1, 3_600_000)
 
-const paramChecks: { readonly [V in Verb]: Check<Verbs[V]['params']> } = {
-  status: nothing,
-  'mirror-start': record<MirrorStartParams>({
-    target: text(1),
-    copyMode: oneOf(COPY_MODE_CHOICES),
-    bandwidth,
-    granularity: powerOfTwo(GRANULARITY_MIN, GRANULARITY_MAX),
-    stallMs,
-    reconnectSeconds: integer(0, WAIT_MS_MAX / 1000),
-    tlsPskFile: optional(text(1)),
-  }),
-  'mirror-status': nothing,
-  'mirror-set': record<MirrorSetParams>({
-    bandwidth: optional(bandwidth),
-    stallMs: optional(stallMs),
-    copyMode: optional(oneOf(COPY_MODE_CHOICES)),
-  }),
-  'mirror-cancel': nothing,
-  'mirror-complete': record<MirrorCompleteParams>({
-    verify: flag,
-    resume: flag,
-    timeoutMs: integer(1, WAIT_MS_MAX),
-  }),
-  'mirror-resume': nothing,
+/** The verbs of a proxy. */
+export const proxyVerbs: VerbTable<Verbs> = {
+  status: { params: nothing, result: serveStatus },
+  'mirror-start': {
+    params: record<MirrorStartParams>({
+      target: text(1),
+      copyMode: oneOf(COPY_MODE_CHOICES),
+      bandwidth,
+      granularity: powerOfTwo(GRANULARITY_MIN, GRANULARITY_MAX),
+      stallMs,
+      reconnectSeconds: integer(0, WAIT_MS_MAX / 1000),
+      tlsPskFile: optional(text(1)),
+    }),
+    result: mirrorStatus,
+  },
+  'mirror-status': { params: nothing, result: mirrorStatus },
+  'mirror-set': {
+    params: record<MirrorSetParams>({
+      bandwidth: optional(bandwidth),
+      stallMs: optional(stallMs),
+      copyMode: optional(oneOf(COPY_MODE_CHOICES)),
+    }),
+    result: mirrorStatus,
+  },
+  'mirror-cancel': { params: nothing, result: mirrorStatus },
+  'mirror-complete': {
+    params: record<MirrorCompleteParams>({
+      verify: flag,
+      resume: flag,
+      timeoutMs: integer(1, WAIT_MS_MAX),
+    }),
+    result: mirrorStatus,
+  },
+  'mirror-resume': { params: nothing, result: mirrorStatus },
 }
-
-const resultChecks: { readonly [V in Verb]: Check<Verbs[V]['result']> } = {
-  status: serveStatus,
-  'mirror-start': mirrorStatus,
-  'mirror-status': mirrorStatus,
-  'mirror-set': mirrorStatus,
-  'mirror-cancel': mirrorStatus,
-  'mirror-complete': mirrorStatus,
-  'mirror-resume': mirrorStatus,
-}
-
-export const VERBS = Object.keys(paramChecks) as readonly Verb[]
 
 const version = integer(CONTROL_VERSION, CONTROL_VERSION) as Check<typeof CONTROL_VERSION>
 
@@ -172,18 +171,6 @@ export function checkReply(message: unknown): Reply {
     throw new ControlError('malformed', 'reply must have either a result or an error')
   }
   return checked
-}
-
-export function isVerb(name: string): name is Verb {
-  return Object.hasOwn(paramChecks, name)
-}
-
-export function checkParams<V extends Verb>(verb: V, params: unknown): Verbs[V]['params'] {
-  return paramChecks[verb].check(params, verb)
-}
-
-export function checkResult<V extends Verb>(verb: V, result: unknown): Verbs[V]['result'] {
-  return resultChecks[verb].check(result, `result of ${verb}`)
 }
 
 /** Says both versions and which side is the older one. `peer` is who sent `message`. */

@@ -10,32 +10,40 @@ import { ControlError } from './control-error.ts'
 import { encodeFrame, FrameDecoder } from './framing.ts'
 import {
   CONTROL_VERSION,
-  checkParams,
   checkRequest,
-  isVerb,
   type Refusal,
   type Request,
-  VERBS,
-  type Verb,
   type Verbs,
 } from './messages.ts'
+import {
+  acceptParams,
+  isVerbOf,
+  type NameOf,
+  type VerbTable,
+  type VerbTypes,
+  verbsOf,
+} from './verb-table.ts'
 
 export const REQUESTS_IN_FLIGHT_MAX = 16
 /** A client that keeps us waiting in the middle of a frame, either way, is dropped after this. */
 export const STALLED_MS_MAX = 10_000
 
 /** A handler throws `ControlError.refuse(...)` for an answer that is an error. */
-export type ControlHandlers = {
-  readonly [V in Verb]: (
-    params: Verbs[V]['params'],
-  ) => Promise<Verbs[V]['result']> | Verbs[V]['result']
+export type ControlHandlers<V extends VerbTypes<V> = Verbs> = {
+  readonly [N in keyof V]: (
+    params: V[N]['params'],
+    /** Aborted when the connection is gone, so that nobody can hear the answer. */
+    signal: AbortSignal,
+  ) => Promise<V[N]['result']> | V[N]['result']
 }
 
 const MESSAGE_LENGTH_MAX = 4096
 
-export class ServerConnection {
+export class ServerConnection<V extends VerbTypes<V> = Verbs> {
   readonly #socket: Socket
-  readonly #handlers: ControlHandlers
+  readonly #table: VerbTable<V>
+  readonly #handlers: ControlHandlers<V>
+  readonly #gone = new AbortController()
   readonly #log: Logger
   readonly #decoder = new FrameDecoder()
   readonly #stalledMs: number
@@ -45,9 +53,11 @@ export class ServerConnection {
 
   constructor(
     socket: Socket,
-    { handlers, log, stalledMs }: { handlers: ControlHandlers; log: Logger; stalledMs: number },
+    table: VerbTable<V>,
+    { handlers, log, stalledMs }: { handlers: ControlHandlers<V>; log: Logger; stalledMs: number },
   ) {
     this.#socket = socket
+    this.#table = table
     this.#handlers = handlers
     this.#log = log
     this.#stalledMs = stalledMs
@@ -65,6 +75,7 @@ export class ServerConnection {
     })
     socket.on('end', () => this.finish())
     socket.on('error', error => log.debug({ err: error }, 'control connection broke'))
+    socket.on('close', () => this.#gone.abort())
   }
 
   /** Takes no more requests and ends the connection when those under way are answered. */
@@ -103,15 +114,16 @@ export class ServerConnection {
   }
 
   async #handle({ verb, params }: Request): Promise<unknown> {
-    if (!isVerb(verb)) {
-      const message = `unknown verb ${JSON.stringify(verb)}: there are ${VERBS.join(', ')}`
+    if (!isVerbOf(this.#table, verb)) {
+      const known = verbsOf(this.#table).join(', ')
+      const message = `unknown verb ${JSON.stringify(verb)}: there are ${known}`
       throw ControlError.refuse('unknown-verb', message)
     }
     return await this.#dispatch(verb, params)
   }
 
-  #dispatch<V extends Verb>(verb: V, params: unknown): Promise<unknown> | unknown {
-    return this.#handlers[verb](acceptParams(verb, params))
+  #dispatch<N extends NameOf<V>>(verb: N, params: unknown): Promise<unknown> | unknown {
+    return this.#handlers[verb](acceptParams(this.#table, verb, params), this.#gone.signal)
   }
 
   #refusal(request: Request, error: unknown): Refusal {
@@ -134,15 +146,6 @@ export class ServerConnection {
   #watch(): void {
     const isMidway = this.#decoder.isInsideFrame || this.#socket.writableNeedDrain
     this.#socket.setTimeout(isMidway ? this.#stalledMs : 0)
-  }
-}
-
-function acceptParams<V extends Verb>(verb: V, params: unknown): Verbs[V]['params'] {
-  try {
-    return checkParams(verb, params)
-  } catch (error) {
-    if (!(error instanceof ControlError)) throw error
-    throw ControlError.refuse('invalid', error.message)
   }
 }
 

@@ -6,16 +6,19 @@ import { ControlError } from '../../src/control/control-error.ts'
 import { encodeFrame } from '../../src/control/framing.ts'
 import {
   CONTROL_VERSION,
-  checkParams,
   checkReply,
   checkRequest,
-  checkResult,
-  isVerb,
-  VERBS,
+  proxyVerbs,
   type Verb,
   type Verbs,
 } from '../../src/control/messages.ts'
+import { checkParamsOf, checkResultOf, isVerbOf, verbsOf } from '../../src/control/verb-table.ts'
 import { mirrorSample, serveSample } from './samples.ts'
+
+const VERBS = verbsOf(proxyVerbs)
+const isVerb = (name: string) => isVerbOf(proxyVerbs, name)
+const checkParams = (verb: Verb, given: unknown) => checkParamsOf(proxyVerbs, verb, given)
+const checkResult = (verb: Verb, given: unknown) => checkResultOf(proxyVerbs, verb, given)
 
 const start = {
   target: 'nbd://host/disk',
