@@ -1,8 +1,8 @@
 /**
- * The control protocol: a client sends requests, the other side answers each with one reply of the same
- * id, in any order. Every message says the protocol's version, which is looked at before anything
- * else, so that two versions can at least tell each other apart. Both sides check all that they
- * receive.
+ * The control protocol: a client sends requests, the other side answers each with one reply of the
+ * same id, in any order. Every message says the protocol's version, which is looked at before
+ * anything else, so that two versions can at least tell each other apart. Both sides check all that
+ * they receive.
  */
 import { ControlError, REMOTE_CODES, type RemoteCode } from './control-error.ts'
 import {

@@ -1,7 +1,7 @@
 /**
- * What a control socket can be asked, as a table: each verb with the checks of its parameters and of
- * its result. Client and server are made for a table, so that the proxy and the daemon share all of
- * the protocol but their verbs.
+ * What a control socket can be asked, as a table: each verb with the checks of its parameters and
+ * of its result. Client and server are made for a table, so that the proxy and the daemon share all
+ * of the protocol but their verbs.
  */
 import { ControlError } from './control-error.ts'
 import type { Check } from './fields.ts'
