@@ -1,7 +1,7 @@
 /**
- * The end of a mirror: hold the clients, copy the last chunks, flush the target, and compare if
- * asked to. Either all of that succeeds within the time, or the clients go on at the source as if
- * nothing had been tried.
+ * The end of a mirror: flush the target, hold the clients, copy the last chunks, flush what came
+ * meanwhile, and compare if asked to. Either all of that succeeds within the time, or the clients
+ * go on at the source as if nothing had been tried.
  *
  * Invariant: when it succeeds the clients are held, nothing is in flight, nothing is dirty, and the
  * target has flushed everything.
@@ -46,7 +46,8 @@ export class Switchover {
   #abortedBy: MirrorError | undefined
   #isVerifying = false
   #drained: (() => void) | undefined
-  readonly #startedAt: number
+  /** When clients began to be held. */
+  #heldAt: number | undefined
   #endedAt: number | undefined
   /** Resolves when it uses memory and target no more, however it went. */
   readonly over: Promise<void>
@@ -55,7 +56,6 @@ export class Switchover {
   constructor(options: SwitchoverOptions) {
     this.#options = options
     const { clock, timeoutMs } = options
-    this.#startedAt = clock.now()
     this.#timer = clock.createTimer(() => {
       this.abort(
         new MirrorError(
@@ -76,7 +76,8 @@ export class Switchover {
 
   /** How long clients are, or were, held. */
   get heldMs(): number {
-    return (this.#endedAt ?? this.#options.clock.now()) - this.#startedAt
+    if (this.#heldAt === undefined) return 0
+    return (this.#endedAt ?? this.#options.clock.now()) - this.#heldAt
   }
 
   /** It uses memory and target no more. */
@@ -91,9 +92,12 @@ export class Switchover {
 
   /** Rejects with MirrorError, the clients going on and the memory free again. */
   async run(): Promise<void> {
-    const { gate, copier, timeoutMs } = this.#options
+    const { clock, gate, copier, timeoutMs } = this.#options
     this.#timer.arm(timeoutMs)
     try {
+      // The long part of a flush is over before anybody waits for it.
+      await this.#flush()
+      this.#heldAt = clock.now()
       await this.#unlessAborted(this.#quiesce())
       copier.isHurried = true
       await this.#finishCopy()
@@ -151,12 +155,15 @@ export class Switchover {
   async #finishCopy(): Promise<void> {
     do {
       await this.#unlessAborted(this.#drain())
-      const error = await this.#unlessAborted(this.flushTarget())
-      if (error !== 0) {
-        const message = `the target cannot be flushed (${errnoName(error)}): the clients go on`
-        throw new MirrorError('mirror-failed', message)
-      }
+      await this.#flush()
     } while (!this.#isDrained())
+  }
+
+  async #flush(): Promise<void> {
+    const error = await this.#unlessAborted(this.flushTarget())
+    if (error === 0) return
+    const message = `the target cannot be flushed (${errnoName(error)}): the clients go on`
+    throw new MirrorError('mirror-failed', message)
   }
 
   /** Settles with an errno or 0. */
