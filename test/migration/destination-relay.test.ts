@@ -5,46 +5,29 @@ import { describe, expect, test } from 'vitest'
 import { DestinationRelay } from '../../src/migration/destination-relay.ts'
 import { REPORT_FAILURE, REPORT_SUCCESS } from '../../src/migration/relay-machine.ts'
 import { BANNER, GO, READY, REPORT } from '../../src/migration/xl-messages.ts'
-import { Harness, inPieces, textOf } from './relay-harness.ts'
-
-const MEMORY = Buffer.from(
-  'any bytes at all, and domain is yours, you are cleared to unpause\0 too',
-)
-const FAILED = Uint8Array.from([...REPORT, 3])
+import { FAILED, MEMORY, relayAt, textOf } from './relay-harness.ts'
 
 type Stage = 'banner' | 'ready' | 'preparing' | 'go' | 'accepting' | 'report' | 'permission'
-const STAGES: readonly Stage[] = [
-  'banner',
-  'ready',
-  'preparing',
-  'go',
-  'accepting',
-  'report',
-  'permission',
-]
 
 /** A relay that has come as far as that. */
 function at(stage: Stage, size = 1000) {
-  const harness = new Harness(
+  return relayAt(
+    stage,
+    size,
     (output: ConstructorParameters<typeof DestinationRelay>[0]) => new DestinationRelay(output),
+    ({ machine, link, xl }) => ({
+      banner: () => {},
+      ready: () => {
+        xl(BANNER)
+        link(MEMORY)
+      },
+      preparing: () => xl(READY),
+      go: () => machine.answered('prepare'),
+      accepting: () => link(GO),
+      report: () => machine.answered('accept'),
+      permission: () => xl(FAILED),
+    }),
   )
-  const { machine } = harness
-  const link = (bytes: Uint8Array) => inPieces(bytes, size, piece => machine.fromLink(piece))
-  const xl = (bytes: Uint8Array) => inPieces(bytes, size, piece => machine.fromXl(piece))
-  const steps: Record<Stage, () => void> = {
-    banner: () => {},
-    ready: () => {
-      xl(BANNER)
-      link(MEMORY)
-    },
-    preparing: () => xl(READY),
-    go: () => machine.answered('prepare'),
-    accepting: () => link(GO),
-    report: () => machine.answered('accept'),
-    permission: () => xl(FAILED),
-  }
-  for (const one of STAGES.slice(0, STAGES.indexOf(stage) + 1)) steps[one]()
-  return { harness, machine, link, xl }
 }
 
 test('a whole migration passes everything on, whatever the bytes were cut into', () => {

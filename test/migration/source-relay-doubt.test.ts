@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { REPORT_FAILURE, REPORT_SUCCESS } from '../../src/migration/relay-machine.ts'
 import type { SourceQuestion } from '../../src/migration/source-relay.ts'
 import { BANNER, GO, READY, REPORT } from '../../src/migration/xl-messages.ts'
-import { textOf } from './relay-harness.ts'
-import { at, FAILED, SUCCEEDED } from './source-relay-stages.ts'
+import { FAILED, SUCCEEDED, textOf } from './relay-harness.ts'
+import { at } from './source-relay-stages.ts'
 
 describe('in doubt, after permission has left', () => {
   const lose: Record<string, (one: ReturnType<typeof at>) => void> = {

@@ -2,8 +2,8 @@
 import { describe, expect, test } from 'vitest'
 import { REPORT_FAILURE, REPORT_SUCCESS } from '../../src/migration/relay-machine.ts'
 import { BANNER, GO, READY } from '../../src/migration/xl-messages.ts'
-import { inPieces, textOf } from './relay-harness.ts'
-import { at, MEMORY, STAGES, SUCCEEDED } from './source-relay-stages.ts'
+import { inPieces, MEMORY, SUCCEEDED, textOf } from './relay-harness.ts'
+import { at, STAGES } from './source-relay-stages.ts'
 
 test('a whole migration passes everything on, whatever the bytes were cut into', () => {
   for (let size = 1; size < 130; size++) {
