@@ -3,6 +3,7 @@
  * and closes; `ControlClient` asks and `ServerConnection` answers. Every wait here has a named
  * limit.
  */
+import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import type { Logger } from 'pino'
 import { ControlClient } from './client.ts'
@@ -47,7 +48,8 @@ export function listenControl(
 
 /**
  * Serves `handlers` on a socket that only its owner may use. A dead socket file is replaced;
- * rejects with `ControlError` refused if somebody answers on it or the path cannot be used.
+ * rejects with `ControlError` refused if somebody answers on it or the path cannot be used. With
+ * `inheritedFd` the socket listens already, as systemd hands it over, and its file is left alone.
  */
 export async function listenVerbs<V extends VerbTypes<V>>(
   path: string,
@@ -56,16 +58,18 @@ export async function listenVerbs<V extends VerbTypes<V>>(
     readonly handlers: ControlHandlers<V>
     readonly log: Logger
     readonly stalledMs?: number
+    readonly inheritedFd?: number | undefined
   },
 ): Promise<ControlServer> {
-  const { table, handlers, log, stalledMs = STALLED_MS_MAX } = options
+  const { table, handlers, log, stalledMs = STALLED_MS_MAX, inheritedFd } = options
   const connections = new Map<Socket, ServerConnection<V>>()
   const server = createServer({ allowHalfOpen: true }, socket => {
     connections.set(socket, new ServerConnection(socket, table, { handlers, log, stalledMs }))
     socket.on('close', () => connections.delete(socket))
   })
   server.maxConnections = CONNECTIONS_MAX
-  await listenPath(server, path, CONNECT_MS_MAX)
+  if (inheritedFd === undefined) await listenPath(server, path, CONNECT_MS_MAX)
+  else await once(server.listen({ fd: inheritedFd }), 'listening')
   server.on('error', error => log.error({ err: error }, 'control socket failed'))
 
   const close = async (): Promise<void> => {
