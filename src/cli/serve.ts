@@ -4,6 +4,7 @@
  * second one does not.
  */
 import { resolve } from 'node:path'
+import type { Readable } from 'node:stream'
 import { type Logger, pino } from 'pino'
 import type { ProxyOptions, Proxy as RunningProxy } from '../proxy/options.ts'
 import { type Context, defineCommand } from './command.ts'
@@ -46,6 +47,7 @@ const options = {
     'keep the dirty bitmap there, best on tmpfs, so that a mirror goes on after a crash',
   ),
   'tls-psk': optional(text('FILE'), 'file with pre-shared keys, for nbds URIs'),
+  standby: flag('load everything, and open the disk only when a line arrives on stdin'),
   'max-connections': withDefault(integer(1, 1024), '64', 'clients at one time'),
   'log-level': withDefault(choice(LOG_LEVELS), 'info', 'log to stderr from this level up'),
 }
@@ -82,7 +84,11 @@ export const serveCommand = defineCommand({
       tlsPskFile: values['tls-psk'],
       connectionsMax: values['max-connections'],
     }
-    return serve(proxyOptions, { context, log, start: startRealProxy })
+    const begun = values.standby ? lineOn(process.stdin) : Promise.resolve()
+    // It may reject before anybody waits for it.
+    begun.catch(() => {})
+    const start: StartProxy = (chosen, logger) => startRealProxy(chosen, logger, begun)
+    return serve(proxyOptions, { context, log, start })
   },
 })
 
@@ -141,7 +147,19 @@ function checkTls({ listen, tlsPskFile }: ProxyOptions): void {
 }
 
 /** Loaded only here: the other commands start without the engines and their native parts. */
-async function startRealProxy(proxyOptions: ProxyOptions, log: Logger): Promise<RunningProxy> {
+async function startRealProxy(
+  proxyOptions: ProxyOptions,
+  log: Logger,
+  begun: Promise<void>,
+): Promise<RunningProxy> {
   const { startProxy } = await import('../proxy/proxy.ts')
-  return await startProxy(proxyOptions, log)
+  return await startProxy(proxyOptions, log, begun)
+}
+
+/** Rejects if the input ends first: whoever keeps us ready has gone. */
+async function lineOn(input: Readable): Promise<void> {
+  for await (const chunk of input) {
+    if (String(chunk).includes('\n')) return
+  }
+  throw new CommandFailure(EXIT.failed, 'stdin ended before a line arrived: nothing is served')
 }

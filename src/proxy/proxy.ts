@@ -24,13 +24,21 @@ import { readTlsKeys } from './tls-keys.ts'
 /** How long a soft shutdown waits for requests under way. */
 export const STOP_DEADLINE_MS = 10_000
 
-/** Serves a disk. Rejects with `ServeError` when it cannot, having left nothing behind. */
-export async function startProxy(options: ProxyOptions, log: Logger): Promise<RunningProxy> {
+/**
+ * Serves a disk. Rejects with `ServeError` when it cannot, having left nothing behind. All that
+ * takes no disk, as the data thread, is made ready at once; the disk is opened when `begun` has
+ * settled.
+ */
+export async function startProxy(
+  options: ProxyOptions,
+  log: Logger,
+  begun: Promise<void> = Promise.resolve(),
+): Promise<RunningProxy> {
   const uris = options.listen.map(uri => parseNbdUri(uri, { portMin: 0 }))
   const tlsKeys = tlsKeysFor(uris, options.tlsPskFile)
   const cleanup = new Cleanup()
   try {
-    return await start(options, uris, tlsKeys, cleanup, log)
+    return await start(options, { uris, tlsKeys, cleanup, log, begun })
   } catch (error) {
     await cleanup.run().catch(late => log.warn({ err: late }, 'clean-up failed'))
     throw error
@@ -39,10 +47,19 @@ export async function startProxy(options: ProxyOptions, log: Logger): Promise<Ru
 
 async function start(
   options: ProxyOptions,
-  uris: readonly NbdUri[],
-  tlsKeys: TlsKeys | undefined,
-  cleanup: Cleanup,
-  log: Logger,
+  {
+    uris,
+    tlsKeys,
+    cleanup,
+    log,
+    begun,
+  }: {
+    readonly uris: readonly NbdUri[]
+    readonly tlsKeys: TlsKeys | undefined
+    readonly cleanup: Cleanup
+    readonly log: Logger
+    readonly begun: Promise<void>
+  },
 ): Promise<RunningProxy> {
   const counters = new Counters()
   const data = new DataThread({
@@ -53,6 +70,7 @@ async function start(
   // Last, when the data thread has let go of them and what it said is on its way.
   cleanup.defer(() => clients.close())
   cleanup.defer(() => data.stop(STOP_DEADLINE_MS))
+  await begun
   const { path, readOnly, held, direct, engine, bitmap, exportName } = options
   const disk = await data
     .call('open', { path, readOnly, held, direct, engine, bitmap, counters: counters.buffer })
