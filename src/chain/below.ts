@@ -1,0 +1,160 @@
+/**
+ * Everything below the guest's device while it is proxied:
+ *
+ *   multipath -> /dev/nbdN -> proxy -> fence -> disk
+ *
+ * and the three moves of it: make, put another proxy in, do without. None of them touches the
+ * guest's own device. One at a time; the caller sees to that.
+ */
+import { rmSync } from 'node:fs'
+import type { DeviceMapper } from '../host/device-mapper.ts'
+import { logicalBlockSize } from '../host/dm-swap.ts'
+import type { KernelNbd } from '../host/kernel-nbd.ts'
+import type { DiskPathOptions } from './disk-path.ts'
+import { FenceDevice } from './fence-device.ts'
+import type { GuestDevice } from './guest-device.ts'
+import { MultipathDevice } from './multipath-device.ts'
+import { type ChainNames, filesOf } from './names.ts'
+import { connectLink, linksOf, type NbdLink } from './nbd-link.ts'
+import { ProxyProcess } from './proxy-process.ts'
+import { writeRecord } from './record.ts'
+
+/** For others to close what they opened, as udev does (ms). */
+export const REMOVE_MS_MAX = 3000
+
+interface Served {
+  readonly proxy: ProxyProcess
+  readonly link: NbdLink
+}
+
+export class Below {
+  readonly #options: DiskPathOptions
+  readonly #guest: GuestDevice
+  readonly #names: ChainNames
+  readonly #fence: FenceDevice
+  readonly #pids: number[] = []
+  readonly multipath: MultipathDevice
+  #served: Served | undefined
+  /** Waits to take over; a process takes longer to start than a guest should wait. */
+  #standby: ProxyProcess | undefined
+
+  constructor(options: DiskPathOptions, guest: GuestDevice, names: ChainNames) {
+    const { mapper } = options
+    this.#options = options
+    this.#guest = guest
+    this.#names = names
+    this.#fence = new FenceDevice(mapper, names.fence, guest.plain)
+    this.multipath = new MultipathDevice(mapper, names.multipath, guest.sectors)
+  }
+
+  /** The proxy in the path. */
+  get proxy(): ProxyProcess | undefined {
+    return this.#served?.proxy
+  }
+
+  /** Makes it all; returns what the guest's device is to stand on. Call `remove` if it throws. */
+  async make(): Promise<string> {
+    this.#record()
+    await this.#fence.create()
+    this.#served = await this.#serve()
+    return await this.multipath.create(this.#served.link.numbers)
+  }
+
+  /** The guest's requests wait until it settles. If it throws, call `bypass`. */
+  async replaceProxy(): Promise<void> {
+    await this.#putDown()
+    await this.#fence.reopen()
+    this.#served = await this.#serve()
+    await this.multipath.pointAt(this.#served.link.numbers)
+  }
+
+  /**
+   * The disk itself in place of a proxy. Returns its `major:minor`, for `multipath`. May be called
+   * again if it throws.
+   */
+  async bypass(): Promise<string> {
+    const { mapper } = this.#options
+    await this.#putDown()
+    const { bypass } = this.#names
+    const found = await mapper.find(bypass)
+    const uuid = `BLKFERRY-${bypass}`
+    const { major, minor } = found ?? (await mapper.create(bypass, this.#guest.plain, { uuid }))
+    return `${major}:${minor}`
+  }
+
+  /** All of it, as far as it is there. The guest's device must not stand on it any more. */
+  async remove(): Promise<void> {
+    const { mapper, nbd } = this.#options
+    await removeDevice(mapper, this.#names.multipath)
+    await disconnectAll(nbd, this.#names.identifier)
+    await Promise.all([this.#served?.proxy.stop(), this.#standby?.kill()])
+    this.#served = undefined
+    this.#standby = undefined
+    await removeDevice(mapper, this.#names.fence)
+    await removeDevice(mapper, this.#names.bypass)
+    for (const file of filesOf(this.#names)) rmSync(file, { force: true })
+  }
+
+  /** No proxy, and nothing of a former one gets to the disk. */
+  async #putDown(): Promise<void> {
+    const { nbd } = this.#options
+    await Promise.all([
+      this.#served?.proxy.kill(),
+      // What it owes fails now, and waits in the multipath device.
+      disconnectAll(nbd, this.#names.identifier),
+    ])
+    this.#served = undefined
+    await this.#fence.cutOff()
+  }
+
+  /** Has the next proxy wait in the wings. Only for speed: without one it is started when due. */
+  prepareNext(): void {
+    this.#standby ??= this.#spawn()
+  }
+
+  #spawn(): ProxyProcess {
+    const { proxyCommand: command, log } = this.#options
+    const proxy = ProxyProcess.spawn({ command, node: this.#fence.node, names: this.#names })
+    if (proxy.pid !== undefined) this.#pids.push(proxy.pid)
+    this.#record()
+    if (!proxy.isProtected) log.warn('proxy is not protected against memory pressure')
+    return proxy
+  }
+
+  async #serve(): Promise<Served> {
+    const { nbd } = this.#options
+    const proxy = this.#standby ?? this.#spawn()
+    this.#standby = undefined
+    try {
+      proxy.begin()
+      const socket = await proxy.ready()
+      const link = await connectLink(nbd, socket, {
+        size: this.#guest.size,
+        blockSize: logicalBlockSize(this.#fence.node),
+        identifier: this.#names.identifier,
+      })
+      return { proxy, link }
+    } catch (error) {
+      await proxy.kill()
+      throw error
+    }
+  }
+
+  #record(): void {
+    const { session, disk } = this.#options
+    const { name: device, plain } = this.#guest
+    writeRecord(this.#names.record, { session, disk, device, plain, pids: this.#pids })
+  }
+}
+
+export async function disconnectAll(nbd: KernelNbd, identifier: string): Promise<void> {
+  for (const index of linksOf(identifier)) await nbd.disconnect(index)
+}
+
+/** Whether it is there or not, and suspended or not. */
+export async function removeDevice(mapper: DeviceMapper, name: string): Promise<void> {
+  const device = await mapper.find(name)
+  if (device === undefined) return
+  if (device.isSuspended && device.hasTable) await mapper.resume(name, { noFlush: true })
+  await mapper.remove(name, { waitMs: REMOVE_MS_MAX })
+}

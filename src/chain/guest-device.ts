@@ -1,0 +1,118 @@
+/**
+ * The guest's own device: what its plain table is, and the tables that it gets in the course of a
+ * session. The device stays the same device throughout, so the guest's block backend never notices.
+ */
+import { realpathSync } from 'node:fs'
+import type { DeviceMapper, DmDevice } from '../host/device-mapper.ts'
+import { fence, numbersOfNode, swap } from '../host/dm-swap.ts'
+import { linearTable, SECTOR_BYTES, type Table, tableLength } from '../host/dm-table.ts'
+import { DiskPathError } from './disk-path.ts'
+import { isChainDevice } from './names.ts'
+
+/** Kinds of mapping that may stand twice in the kernel: they keep no state of their own. */
+const COPYABLE_KINDS: ReadonlySet<string> = new Set(['linear', 'striped'])
+
+export class GuestDevice {
+  readonly name: string
+  /** The table on the disk. */
+  readonly plain: Table
+  readonly #mapper: DeviceMapper
+
+  constructor(mapper: DeviceMapper, name: string, plain: Table) {
+    this.#mapper = mapper
+    this.name = name
+    this.plain = plain
+  }
+
+  /** Throws DiskPathError `device` if a proxy cannot be put under it. */
+  static async open(mapper: DeviceMapper, nameOrPath: string): Promise<GuestDevice> {
+    const device = await findDevice(mapper, nameOrPath)
+    const refuse = (problem: string): DiskPathError =>
+      new DiskPathError('device', `${device.name} cannot be put under a proxy: ${problem}`)
+    if (isChainDevice(device.name)) throw refuse('it is part of a session itself')
+    if (device.isSuspended) throw refuse('it is suspended; resume it first')
+    if (device.isReadOnly) throw refuse('it is read-only')
+    if (!device.hasTable) throw refuse('it has no table')
+    if (device.hasLoadedTable) throw refuse('a table is loaded and waits; clear or resume it first')
+    const table = await mapper.table(device.name)
+    const strange = table
+      .map(mapping => (mapping.type === 'other' ? mapping.kind : mapping.type))
+      .find(kind => !COPYABLE_KINDS.has(kind))
+    if (strange !== undefined) {
+      throw refuse(`its table has ${strange}; only linear and striped can be moved aside`)
+    }
+    await checkBelow(mapper, device, refuse)
+    return new GuestDevice(mapper, device.name, table)
+  }
+
+  get sectors(): number {
+    return tableLength(this.plain)
+  }
+
+  /** Bytes. */
+  get size(): number {
+    return this.sectors * SECTOR_BYTES
+  }
+
+  /** `below`: `major:minor` of the device that the guest's requests go to from now on. */
+  async swapOnto(below: string): Promise<void> {
+    await swap(this.#mapper, this.name, linearTable(below, this.sectors))
+  }
+
+  /** Wherever it stands, and also when suspended: what was parked goes to the disk. */
+  async swapToPlain(): Promise<void> {
+    const device = await this.#mapper.status(this.name)
+    const isPlain = sameTable(await this.#mapper.table(this.name), this.plain)
+    if (isPlain && !device.isSuspended && !device.hasLoadedTable) return
+    if (isPlain && !device.hasLoadedTable) await this.#mapper.resume(this.name)
+    else await swap(this.#mapper, this.name, this.plain)
+  }
+
+  /** Settles when nothing is in flight. */
+  async suspend(): Promise<void> {
+    await this.#mapper.suspend(this.name)
+  }
+
+  async fail(): Promise<void> {
+    await fence(this.#mapper, this.name)
+  }
+}
+
+export function sameTable(one: Table, other: Table): boolean {
+  return JSON.stringify(one) === JSON.stringify(other)
+}
+
+/** A session's own devices below the guest's: another session has it. */
+async function checkBelow(
+  mapper: DeviceMapper,
+  device: DmDevice,
+  refuse: (problem: string) => DiskPathError,
+): Promise<void> {
+  const below = new Set(await mapper.dependencies(device.name))
+  for (const { name, major, minor } of await mapper.list()) {
+    if (isChainDevice(name) && below.has(`${major}:${minor}`)) {
+      throw refuse(`a session has it already, through ${name}`)
+    }
+  }
+}
+
+async function findDevice(mapper: DeviceMapper, nameOrPath: string): Promise<DmDevice> {
+  if (!nameOrPath.includes('/')) {
+    const device = await mapper.find(nameOrPath)
+    if (device !== undefined) return device
+    throw new DiskPathError('device', `there is no device-mapper device ${nameOrPath}`)
+  }
+  const numbers = numbersOf(nameOrPath)
+  const found = (await mapper.list()).find(({ major, minor }) => `${major}:${minor}` === numbers)
+  if (found !== undefined) return await mapper.status(found.name)
+  const remedy = 'put it under one while no guest uses it'
+  throw new DiskPathError('device', `${nameOrPath} is no device-mapper device; ${remedy}`)
+}
+
+function numbersOf(path: string): string {
+  try {
+    return numbersOfNode(realpathSync(path))
+  } catch (error) {
+    throw new DiskPathError('device', `${path} is no block device`, error)
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Looks at a proxy several times a second: does it answer, on both of its threads, and does the
+ * guest's path through it work? A process that has ended says so itself and is not looked for here.
+ */
+import type { ServeStatus } from '../control/status.ts'
+import { pause } from './pause.ts'
+
+/** Between the end of one look and the next (ms). */
+export const LOOK_INTERVAL_MS = 200
+/** A proxy that says nothing for so long hangs (ms). */
+export const ANSWER_MS_MAX = 1000
+
+/**
+ * `hung`: it does not answer. `disk error`: the disk has refused a request, and the guest is to
+ * hear of it. `path`: the kernel has given the connection up.
+ */
+export type Ailment = 'hung' | 'disk error' | 'path'
+
+export interface HealthOptions {
+  readonly status: (timeoutMs: number) => Promise<ServeStatus>
+  readonly hasFailedPath: () => Promise<boolean>
+  /** Called once; then looking is over. */
+  readonly ails: (ailment: Ailment) => void
+}
+
+export class Health {
+  readonly #options: HealthOptions
+  #isOver = false
+  readonly #watching: Promise<void>
+
+  constructor(options: HealthOptions) {
+    this.#options = options
+    this.#watching = this.#watch()
+  }
+
+  /** Settles when no look is under way. */
+  async stop(): Promise<void> {
+    this.#isOver = true
+    await this.#watching
+  }
+
+  async #watch(): Promise<void> {
+    while (!this.#isOver) {
+      await pause(LOOK_INTERVAL_MS)
+      if (this.#isOver) return
+      const ailment = await this.#look()
+      if (this.#isOver || ailment === undefined) continue
+      this.#isOver = true
+      this.#options.ails(ailment)
+    }
+  }
+
+  async #look(): Promise<Ailment | undefined> {
+    const { status, hasFailedPath } = this.#options
+    const [answer, isPathFailed] = await Promise.all([
+      status(ANSWER_MS_MAX).catch(() => undefined),
+      // A device-mapper that does not answer is no fault of the proxy's.
+      hasFailedPath().catch(() => false),
+    ])
+    if (answer === undefined) return 'hung'
+    if (!isPathFailed) return undefined
+    return answer.requests.errors > 0 ? 'disk error' : 'path'
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * One proxy: a process of our own that serves the fence device. It outlives us if we crash, since a
+ * guest's disk hangs on it; it is found again by its record.
+ */
+import type { ChildProcess } from 'node:child_process'
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { spawnIoProcess } from '../host/io-process.ts'
+import { type NbdSocket, openNbdSocket } from '../host/nbd-socket.ts'
+import { DiskPathError } from './disk-path.ts'
+import type { ChainNames } from './names.ts'
+import { pause, settlesWithin } from './pause.ts'
+
+/** From the start of the process to its first answer (ms). */
+export const READY_MS_MAX = 60_000
+const READY_POLL_MS = 20
+/** For an orderly end, after which it is killed (ms). */
+const STOP_MS_MAX = 5000
+/** For the kernel to end a killed process (ms). */
+const KILL_MS_MAX = 10_000
+/** The end of the log in an error (characters). */
+const QUOTED_MAX = 500
+
+export interface ProxyProcessOptions {
+  readonly command: readonly [string, ...string[]]
+  /** The device that it serves. */
+  readonly node: string
+  readonly names: ChainNames
+}
+
+export class ProxyProcess {
+  readonly #child: ChildProcess
+  readonly #names: ChainNames
+  /** Whether memory pressure can neither stop nor kill it. */
+  readonly isProtected: boolean
+  /** Settles with how it ended. */
+  readonly exited: Promise<string>
+  #end: string | undefined
+
+  private constructor(child: ChildProcess, isProtected: boolean, names: ChainNames) {
+    this.#child = child
+    this.#names = names
+    this.isProtected = isProtected
+    // A process that has ended does not read; its exit says so.
+    child.stdin?.on('error', () => {})
+    this.exited = new Promise(resolve => {
+      const ended = (how: string): void => {
+        this.#end ??= how
+        resolve(this.#end)
+      }
+      child.once('exit', (code, signal) => ended(signal ?? `exit code ${code}`))
+      child.once('error', error => ended(error.message))
+    })
+  }
+
+  /**
+   * Starts the process and does not wait for it. It touches nothing before `begin`, so there may be
+   * one in the path and one that stands by.
+   */
+  static spawn({ command, node, names }: ProxyProcessOptions): ProxyProcess {
+    const listen = `nbd+unix:///?socket=${encodeURIComponent(names.nbd)}`
+    const words = ['serve', node, '--held', '--listen', listen, '--control', names.control]
+    words.push('--bitmap', names.bitmap, '--standby')
+    const log = openSync(names.log, 'a', 0o600)
+    try {
+      const { child, isProtected } = spawnIoProcess([...command, ...words], {
+        stdio: ['pipe', log, log],
+        // Neither a Ctrl-C for us nor our own end is one for it.
+        detached: true,
+      })
+      return new ProxyProcess(child, isProtected, names)
+    } finally {
+      closeSync(log)
+    }
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
+  /** It may open the device now; the proxy before it must have ended. */
+  begin(): void {
+    rmSync(this.#names.nbd, { force: true })
+    this.#child.stdin?.end('begin\n')
+  }
+
+  /** Settles when it serves, with a connection to it. Throws DiskPathError `proxy`. */
+  async ready(): Promise<NbdSocket> {
+    const deadline = performance.now() + READY_MS_MAX
+    for (;;) {
+      const left = deadline - performance.now()
+      if (this.#end !== undefined) {
+        throw new DiskPathError('proxy', `the proxy has ended (${this.#end}): ${this.#lastWords()}`)
+      }
+      // Looked for first: a look costs nothing, a failed connection much.
+      if (left > 0 && !existsSync(this.#names.nbd)) {
+        await pause(READY_POLL_MS)
+        continue
+      }
+      try {
+        return await openNbdSocket(this.#names.nbd, Math.max(1, left))
+      } catch (error) {
+        if (left <= 0) {
+          const problem = `the proxy does not answer within ${READY_MS_MAX} ms`
+          throw new DiskPathError('proxy', `${problem}: ${this.#lastWords()}`, error)
+        }
+      }
+      await pause(READY_POLL_MS)
+    }
+  }
+
+  /** In order, its bitmap removed; killed if that takes too long. */
+  async stop(): Promise<void> {
+    if (this.#end !== undefined) return
+    this.#child.kill('SIGTERM')
+    await settlesWithin(this.exited, STOP_MS_MAX)
+    await this.kill()
+  }
+
+  /** Settles when the kernel has ended it. Throws DiskPathError `proxy`. */
+  async kill(): Promise<void> {
+    if (this.#end !== undefined) return
+    this.#child.kill('SIGKILL')
+    if (!(await settlesWithin(this.exited, KILL_MS_MAX))) {
+      const problem = `process ${this.#child.pid} has not ended ${KILL_MS_MAX} ms after its kill`
+      throw new DiskPathError('proxy', `${problem}: look at the disk below it`)
+    }
+  }
+
+  #lastWords(): string {
+    return readFileSync(this.#names.log, 'utf8').trim().slice(-QUOTED_MAX)
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * What has to be known of a disk path to undo it when nobody remembers it: written before anything
+ * is made, removed when everything is gone. On tmpfs, as the devices are in memory: none of them
+ * outlives a reboot.
+ */
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import type { Table } from '../host/dm-table.ts'
+
+export interface PathRecord {
+  readonly session: string
+  readonly disk: string
+  /** Name of the guest's device. */
+  readonly device: string
+  /** Its table on the disk. */
+  readonly plain: Table
+  /** Processes that serve it, or did. */
+  readonly pids: readonly number[]
+}
+
+const EXTENSION = '.path'
+
+export function writeRecord(path: string, record: PathRecord): void {
+  const fresh = `${path}.new`
+  const fd = openSync(fresh, 'w', 0o600)
+  try {
+    writeSync(fd, JSON.stringify(record))
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+  renameSync(fresh, path)
+}
+
+export function readRecords(runFolder: string): PathRecord[] {
+  const names = readdirSync(runFolder).filter(name => name.endsWith(EXTENSION))
+  return names.map(name => JSON.parse(readFileSync(join(runFolder, name), 'utf8')) as PathRecord)
+}
