@@ -8,19 +8,27 @@ import process from 'node:process'
 import type { Context } from './command.ts'
 import { EXIT } from './exit-codes.ts'
 import { Output } from './output.ts'
+import { runProgram } from './programs.ts'
 import { asksFor, run } from './run.ts'
 
 const words = process.argv.slice(2)
 
+const exitCode = await runProgram(words)
+if (exitCode !== undefined) process.exit(exitCode)
+
+/** Their stdin and stdout are a connection, which nothing of ours may get into or hold open. */
+const isConnection = ['relay', 'relay-receive', 'channel'].includes(words[0] ?? '')
+const stdout = isConnection ? process.stderr : process.stdout
+
 // Whoever read our output has gone, as `head` does: a command has nobody left to tell. A serving
 // process must not end for that, nor for a log that nobody takes: a guest may be behind it.
-process.stdout.on('error', () => {
-  if (words[0] !== 'serve') process.exit(EXIT.failed)
+stdout.on('error', () => {
+  if (words[0] !== 'serve' && words[0] !== 'daemon' && !isConnection) process.exit(EXIT.failed)
 })
 process.stderr.on('error', () => {})
 
 const context: Context = {
-  output: new Output(process, { isJson: asksFor('--json', words) }),
+  output: new Output({ stdout, stderr: process.stderr }, { isJson: asksFor('--json', words) }),
   onSignal: received => {
     const signals = ['SIGINT', 'SIGTERM'] as const
     for (const signal of signals) process.on(signal, received)

@@ -87,7 +87,11 @@ export interface DaemonVerbs {
   readonly 'hotplug-add': { params: { path: string }; result: { device: string } }
   readonly 'hotplug-remove': { params: { path: string }; result: Nothing }
 
-  /** Answers as soon as the session exists, in phase `setup`; ask `session-status` from then on. */
+  /**
+   * Answers as soon as the session exists, in phase `setup`; ask `session-status` from then on. The
+   * end of the caller's connection is `session-cancel`: a command that dies takes its session with
+   * it, and past the point of no return the session goes on without it.
+   */
   readonly 'migrate-start': { params: MigrateStartParams; result: SessionStatus }
   /** Those under way and the last ones that have ended, the newest first. */
   readonly 'session-list': { params: Nothing; result: { sessions: readonly SessionSummary[] } }
@@ -119,7 +123,10 @@ export interface DaemonVerbs {
     result: { here: readonly Finding[]; there: readonly Finding[] }
   }
 
-  /** A relay is there; answered when the session is over. Its end tells the daemon of its death. */
+  /**
+   * A relay is there; answered when it is to cancel. The end of its connection is its own end, and
+   * whatever it left behind is put in order then.
+   */
   readonly 'relay-attend': {
     params: { session: string; side: Side; pid: number; xlPid: number | null }
     result: Nothing
@@ -150,9 +157,13 @@ export interface DaemonVerbs {
   readonly 'peer-sealed': { params: { session: string; error: string | null }; result: Nothing }
   /**
    * What the destination's journal says; one that has not accepted refuses first, so that the word
-   * stands. `nothing`: it has accepted, and the guest neither runs nor is given back yet.
+   * stands. `epoch`: before the session. `nothing`: it has accepted, and the guest neither runs nor
+   * is given back yet.
    */
-  readonly 'peer-word': { params: { session: string }; result: { word: Word } }
+  readonly 'peer-word': {
+    params: { session: string; disks: readonly { disk: string; epoch: number }[] }
+    result: { word: Word }
+  }
 }
 
 export type DaemonVerb = keyof DaemonVerbs

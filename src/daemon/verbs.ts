@@ -174,5 +174,14 @@ export const daemonVerbs: VerbTable<DaemonVerbs> = {
     }),
     result: nothing,
   },
-  'peer-word': { params: session, result: record<{ word: Word }>({ word: oneOf(WORDS) }) },
+  'peer-word': {
+    params: record<DaemonVerbs['peer-word']['params']>({
+      session: sessionName,
+      disks: list(
+        record<{ disk: string; epoch: number }>({ disk: diskName, epoch: integer() }),
+        SESSION_DISKS_MAX,
+      ),
+    }),
+    result: record<{ word: Word }>({ word: oneOf(WORDS) }),
+  },
 }

@@ -1,0 +1,80 @@
+/**
+ * What the daemon needs of the machine that it runs on, as parameters: the real parts are in
+ * `real-host.ts`, tests have others. Nothing here knows of sessions or of roles.
+ */
+import type { Logger } from 'pino'
+import type { DiskPath, DiskPathOptions } from '../chain/disk-path.ts'
+import type { Leftover } from '../chain/leftovers.ts'
+import type { Domain } from '../host/xl.ts'
+
+/** Where the bytes of a disk are on this host. */
+export interface DiskPlace {
+  readonly path: string
+  readonly isFile: boolean
+  /** Bytes. */
+  readonly size: number
+  /** Logical blocks, bytes. */
+  readonly blockSize: number
+}
+
+/** The device that a guest has: one table on top of the disk's place. */
+export interface GuestDevice {
+  readonly name: string
+  /** As /dev/dm-3. */
+  readonly node: string
+  readonly major: number
+  readonly minor: number
+}
+
+export interface GuestDevices {
+  /** Throws `ControlError` refused: the disk is not known here, or is not there. */
+  place(disk: string): Promise<DiskPlace>
+  find(disk: string): Promise<GuestDevice | undefined>
+  /** Makes it, or finds it; `size`: if it is to be smaller than the place. */
+  make(disk: string, size?: number): Promise<GuestDevice>
+  /** Harmless if there is none. */
+  remove(disk: string): Promise<void>
+  /** What of this host uses the place, other than the guest's device; undefined if nothing does. */
+  userOf(disk: string): Promise<string | undefined>
+}
+
+export interface Xenstore {
+  read(path: string): Promise<string | undefined>
+  write(values: Readonly<Record<string, string>>): Promise<void>
+  /** Everything below with absolute paths; empty if there is nothing. */
+  tree(path: string): Promise<ReadonlyMap<string, string>>
+  /** Calls `changed` whenever something changes there, and once at first. */
+  watch(path: string, changed: () => void): { close(): Promise<void> }
+}
+
+export interface Toolstack {
+  /** `xl` and the words that come before any of its commands. */
+  readonly xl: readonly [string, ...string[]]
+  /** By name or by number. */
+  find(domain: string): Promise<Domain | undefined>
+  list(): Promise<Domain[]>
+  rename(domid: number, name: string): Promise<void>
+  /** Harmless if it is gone. */
+  destroy(domid: number): Promise<void>
+  unpause(domid: number): Promise<void>
+  /** A guest that is suspended goes on; harmless if it is not. */
+  resume(domid: number): Promise<void>
+}
+
+export interface Host {
+  /** How this host calls itself. */
+  readonly name: string
+  /** What runs blkferry here, and what runs it at the other host. */
+  readonly command: readonly [string, ...string[]]
+  readonly remoteCommand: readonly [string, ...string[]]
+  /** On tmpfs, for root alone. */
+  readonly runFolder: string
+  readonly devices: GuestDevices
+  readonly xenstore: Xenstore
+  readonly toolstack: Toolstack
+  openDiskPath(
+    options: Pick<DiskPathOptions, 'device' | 'session' | 'disk' | 'events' | 'log'>,
+  ): Promise<DiskPath>
+  findLeftovers(log: Logger): Promise<Leftover[]>
+  cleanUp(leftover: Leftover, outcome: 'restore' | 'discard', log: Logger): Promise<void>
+}

@@ -1,0 +1,101 @@
+/** One disk at the destination: its export while it is copied, its device afterwards. */
+import { randomUUID } from 'node:crypto'
+import { DiskExport } from './disk-export.ts'
+import type { GuestDevice } from './host.ts'
+import { refuse, type SessionContext, type SessionFolder } from './session-context.ts'
+import type { RecordedDisk } from './session-record.ts'
+import type { DiskState, DiskStatus } from './session-status.ts'
+
+export class IncomingDisk implements RecordedDisk {
+  readonly vdev: string
+  readonly disk: string
+  readonly size: number
+  readonly epoch: number
+  readonly exportName = randomUUID()
+  readonly export: DiskExport
+  state: DiskState = 'receiving'
+  readonly #context: SessionContext
+
+  constructor(
+    context: SessionContext,
+    recorded: RecordedDisk,
+    options: {
+      readonly path: string
+      readonly folder: SessionFolder
+      readonly keyFile: string | undefined
+      readonly started: () => void
+    },
+  ) {
+    const { vdev, disk, size, epoch } = recorded
+    this.vdev = vdev
+    this.disk = disk
+    this.size = size
+    this.epoch = epoch
+    this.#context = context
+    const { path, folder, keyFile, started } = options
+    const logFile = folder.file(`export-${vdev}.log`)
+    const { command } = context.host
+    const name = this.exportName
+    const { log } = context
+    this.export = new DiskExport({ command, path, name, keyFile, logFile, log, started })
+  }
+
+  /** Nobody writes through the export any more; the guest's device stands on what it wrote. */
+  async take(): Promise<GuestDevice> {
+    await this.export.close()
+    const device = await this.#context.host.devices.make(this.disk, this.size)
+    this.state = 'sealed'
+    return device
+  }
+
+  async discard(): Promise<void> {
+    await this.export.close()
+    await this.#context.host.devices.remove(this.disk)
+    this.state = 'discarded'
+  }
+
+  status(): DiskStatus {
+    const { vdev, disk, size, state } = this
+    return {
+      vdev,
+      disk,
+      size,
+      state,
+      dirtyBytes: 0,
+      copiedBytes: 0,
+      rateBytesPerSecond: 0,
+      dirtyRateBytesPerSecond: 0,
+      etaSeconds: null,
+      copyMode: null,
+      replacements: 0,
+      error: null,
+    }
+  }
+}
+
+/** The paths of disks that come here. Throws `ControlError` refused for one that does not fit. */
+export async function placesFor(
+  { host }: SessionContext,
+  disks: readonly { disk: string; size: number; blockSize: number }[],
+): Promise<string[]> {
+  return await Promise.all(
+    disks.map(async ({ disk, size, blockSize }) => {
+      const place = await host.devices.place(disk)
+      if (place.size < size) {
+        const needed = `${size} bytes are needed, ${place.path} has ${place.size}`
+        throw refuse(`disk ${disk} is too small at the destination: ${needed}; enlarge it`)
+      }
+      if (place.blockSize !== blockSize) {
+        const blocks = `logical blocks of ${place.blockSize} bytes, the source's has ${blockSize}`
+        throw refuse(
+          `disk ${disk} cannot take over at the destination: ${place.path} has ${blocks}`,
+        )
+      }
+      const found = await host.devices.find(disk)
+      const user = await host.devices.userOf(disk)
+      if (found === undefined && user === undefined) return place.path
+      const by = user ?? `${found?.name}, a guest's device`
+      throw refuse(`disk ${disk} is in use at the destination by ${by}: free it first`)
+    }),
+  )
+}

@@ -1,0 +1,174 @@
+/**
+ * A session of the source whose daemon has crashed, or whose host was rebooted: it can only be
+ * brought to its end. What the crash left is undone or finished, as the journal says.
+ */
+
+import type { Leftover } from '../chain/leftovers.ts'
+import { ControlError } from '../control/control-error.ts'
+import type { Outcome } from '../migration/phases.ts'
+import type { Peer } from './peer.ts'
+import { endProcess } from './processes.ts'
+import { type SessionContext, untilDone } from './session-context.ts'
+import { SessionProgress } from './session-progress.ts'
+import type { RecordedDisk, SessionRecord } from './session-record.ts'
+import type { DiskState, DiskStatus, SessionStatus } from './session-status.ts'
+import type { EndingDisk } from './source-disk.ts'
+import { SourceEnd } from './source-end.ts'
+
+/** xl ends by itself when it finds that its relay has no daemon. */
+const XL_GRACE_MS = 5000
+
+export class RecoveredSession {
+  readonly session: string
+  readonly domain: string
+  readonly finished: Promise<void>
+  readonly #context: SessionContext
+  readonly #record: SessionRecord
+  readonly #peer: Peer
+  readonly #progress: SessionProgress
+  readonly #end: SourceEnd
+  readonly #disks: readonly RecoveredDisk[]
+
+  /** `leftovers`: of this session. */
+  constructor(
+    context: SessionContext,
+    record: SessionRecord,
+    peer: Peer,
+    leftovers: readonly Leftover[],
+  ) {
+    const { session, domain, domid, disks } = record
+    this.session = session
+    this.domain = domain
+    this.#context = context
+    this.#record = record
+    this.#peer = peer
+    this.#progress = new SessionProgress({ session, side: 'source', domain, peer: record.peer })
+    this.#progress.fail('the daemon ended in mid-session and was started again')
+    this.#progress.enterMemory('ended')
+    this.#disks = disks.map(disk => {
+      const left = leftovers.find(one => one.disk === disk.vdev)
+      return new RecoveredDisk(context, disk, left)
+    })
+    const options = { session, domid: domid ?? 0, domain, disks, peer }
+    this.#end = new SourceEnd(context, this.#progress, options)
+    this.finished = this.#run()
+  }
+
+  async #run(): Promise<void> {
+    const { log, records } = this.#context
+    await untilDone(log, async () => {
+      const { processes } = this.#record
+      await Promise.all(processes.map(mark => endProcess(mark, XL_GRACE_MS)))
+      return true
+    })
+    await this.#end.run(this.#disks, undefined, this.#record.processes.length > 0)
+    await this.#peer.close().catch(error => log.warn({ err: error }, 'ssh not closed'))
+    records.remove(this.session)
+  }
+
+  get isOver(): boolean {
+    return this.#progress.isOver
+  }
+
+  has(disk: string): boolean {
+    return this.#disks.some(one => one.disk === disk)
+  }
+
+  async leave(disk: string): Promise<void> {
+    if (this.#end.isHandedOver) await this.#disks.find(one => one.disk === disk)?.discard()
+  }
+
+  cancel(): void {
+    throw this.#noError('cannot be cancelled, it is being brought to its end')
+  }
+
+  async resolve(force: Outcome | null): Promise<void> {
+    await this.#end.resolve(force)
+  }
+
+  attend(): Promise<void> {
+    throw this.#noError('needs no relay')
+  }
+
+  sent(): void {}
+
+  route(): readonly string[] {
+    throw this.#noError('needs no relay')
+  }
+
+  answer(): Promise<Outcome | null> {
+    throw this.#noError('needs no relay')
+  }
+
+  #noError(problem: string): ControlError {
+    return ControlError.refuse('wrong-state', `session ${this.session} ${problem}`)
+  }
+
+  status(): SessionStatus {
+    return this.#progress.status({
+      disks: this.#disks.map(one => one.status()),
+      isCleaningUp: !this.isOver,
+      isCancellable: false,
+    })
+  }
+}
+
+class RecoveredDisk implements EndingDisk {
+  readonly vdev: string
+  readonly disk: string
+  readonly size: number
+  readonly epoch: number
+  readonly #context: SessionContext
+  #left: Leftover | undefined
+  #state: DiskState
+
+  constructor(
+    context: SessionContext,
+    { vdev, disk, size, epoch }: RecordedDisk,
+    left: Leftover | undefined,
+  ) {
+    this.vdev = vdev
+    this.disk = disk
+    this.size = size
+    this.epoch = epoch
+    this.#context = context
+    this.#left = left
+    this.#state = left?.state === 'sealed' ? 'sealed' : 'copying'
+  }
+
+  async unseal(): Promise<void> {
+    await this.#cleanUp('restore')
+    this.#state = 'restored'
+  }
+
+  async discard(): Promise<void> {
+    await this.#cleanUp('discard')
+    this.#state = 'handed-over'
+  }
+
+  async #cleanUp(outcome: 'restore' | 'discard'): Promise<void> {
+    if (this.#left === undefined) return
+    await this.#context.host.cleanUp(this.#left, outcome, this.#context.log)
+    this.#left = undefined
+  }
+
+  async stop(): Promise<void> {}
+
+  status(): DiskStatus {
+    const { vdev, disk, size } = this
+    return {
+      vdev,
+      disk,
+      size,
+      state: this.#state,
+      dirtyBytes: 0,
+      copiedBytes: 0,
+      rateBytesPerSecond: 0,
+      dirtyRateBytesPerSecond: 0,
+      etaSeconds: null,
+      copyMode: null,
+      replacements: 0,
+      error: null,
+    }
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * The end of a session at the source, whatever it was: the disks given away for good, or taken back
+ * and the guest on its plain disks. The journal says which; where it says given-away, only the
+ * destination's word does, or the operator's.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ControlError } from '../control/control-error.ts'
+import type { Outcome } from '../migration/phases.ts'
+import type { Holding } from '../migration/roles.ts'
+import type { Peer } from './peer.ts'
+import { applyToAll, type SessionContext, untilDone } from './session-context.ts'
+import type { SessionProgress } from './session-progress.ts'
+import type { RecordedDisk } from './session-record.ts'
+import type { EndingDisk } from './source-disk.ts'
+
+export interface SourceEndOptions {
+  readonly session: string
+  readonly domid: number
+  readonly domain: string
+  readonly disks: readonly RecordedDisk[]
+  readonly peer: Peer
+}
+
+const WORD_MS_MAX = 15_000
+/** How long the relay, and xl behind it, waits for the other host's word. */
+const RESOLVE_MS_MAX = 20_000
+const RETRY_MS = 1000
+/** `resolve` is answered after this, whatever came of it. */
+const RESOLVED_MS_MAX = 10_000
+const FIRST_WORD_MS_MAX = 5000
+
+export class SourceEnd {
+  readonly #context: SessionContext
+  readonly #progress: SessionProgress
+  readonly #options: SourceEndOptions
+  #isHandedOver = false
+  #hasBegun = false
+  #forced: Outcome | null = null
+  #finished: Promise<void> = Promise.resolve()
+
+  constructor(context: SessionContext, progress: SessionProgress, options: SourceEndOptions) {
+    this.#context = context
+    this.#progress = progress
+    this.#options = options
+  }
+
+  /** The destination has the guest, and its word is known. */
+  get isHandedOver(): boolean {
+    return this.#isHandedOver
+  }
+
+  get hasBegun(): boolean {
+    return this.#hasBegun
+  }
+
+  get #holding(): Holding {
+    const { disk } = this.#options.disks[0]!
+    return this.#context.journal.holding(disk)
+  }
+
+  get #isOurs(): boolean {
+    return this.#holding.session === this.#options.session
+  }
+
+  /** The source owns: in the journal first, then the guest may write. */
+  async takeBack(disks: readonly EndingDisk[], sealing: Promise<void> | undefined): Promise<void> {
+    // A seal that is half done would park the guest again.
+    await sealing?.catch(() => {})
+    const { session } = this.#options
+    if (this.#isOurs && this.#holding.role === 'sealed') {
+      applyToAll(this.#context, 'unseal', session, this.#options.disks)
+    } else if (this.#isOurs && this.#holding.role === 'given-away') {
+      applyToAll(this.#context, 'take-back', session, this.#options.disks)
+    }
+    await Promise.all(disks.map(disk => disk.unseal()))
+    this.#progress.resume()
+  }
+
+  /** The guest runs there: here nothing may write any more. */
+  async confirm(disks: readonly EndingDisk[]): Promise<void> {
+    this.#isHandedOver = true
+    this.#progress.resume()
+    this.#progress.enterMemory('done')
+    await Promise.all(disks.map(disk => disk.discard()))
+  }
+
+  /** Asks the destination until it knows, for a while. */
+  async ask(signal: AbortSignal): Promise<Outcome> {
+    const end = performance.now() + RESOLVE_MS_MAX
+    for (;;) {
+      const outcome = await this.#askOnce()
+      if (outcome !== 'undefined' || signal.aborted || performance.now() > end) return outcome
+      await sleep(RETRY_MS)
+    }
+  }
+
+  async #askOnce(timeoutMs = WORD_MS_MAX): Promise<Outcome> {
+    if (this.#forced !== null) return this.#forced
+    const { session, disks, peer } = this.#options
+    const asked = disks.map(({ disk, epoch }) => ({ disk, epoch }))
+    try {
+      const params = { session, disks: asked }
+      const { word } = await peer.call('peer-word', params, { timeoutMs })
+      if (word === 'nothing') return 'undefined'
+      return word === 'accepted' ? 'destination-owns' : 'source-owns'
+    } catch (error) {
+      this.#context.log.warn({ err: error }, 'the destination does not answer')
+      return 'undefined'
+    }
+  }
+
+  /** Puts everything in order; settles when nothing is left, however long that takes. */
+  run(
+    disks: readonly EndingDisk[],
+    sealing: Promise<void> | undefined,
+    hasMoved: boolean,
+  ): Promise<void> {
+    this.#hasBegun = true
+    const { log, journal } = this.#context
+    this.#finished = untilDone(log, async () => {
+      const isDone = await this.#tidy(disks, sealing, hasMoved)
+      if (isDone) journal.unreserve(this.#options.session)
+      return isDone
+    })
+    return this.#finished
+  }
+
+  async #tidy(
+    disks: readonly EndingDisk[],
+    sealing: Promise<void> | undefined,
+    hasMoved: boolean,
+  ): Promise<boolean> {
+    if (this.#isOurs && this.#holding.role === 'given-away' && !this.#isHandedOver) {
+      const outcome = await this.#askOnce()
+      if (outcome === 'undefined') {
+        const { peer, session } = this.#options
+        const advice = `look whether the guest runs there, then blkferry resolve ${session}`
+        this.#progress.fail(`nobody knows yet whether ${peer.host} has the guest: ${advice}`)
+        this.#progress.outcome = 'undefined'
+        return false
+      }
+      if (outcome === 'destination-owns') await this.confirm(disks)
+    }
+    if (this.#isHandedOver) await this.#handOver(disks)
+    else await this.#restore(disks, sealing, hasMoved)
+    return true
+  }
+
+  async #handOver(disks: readonly EndingDisk[]): Promise<void> {
+    const { toolstack } = this.#context.host
+    const found = await toolstack.find(String(this.#options.domid))
+    if (found !== undefined) await toolstack.destroy(found.domid)
+    for (const disk of disks) {
+      await disk.stop()
+      await this.#context.host.devices.remove(disk.disk)
+    }
+    this.#progress.outcome = 'destination-owns'
+    this.#progress.enter('completed')
+  }
+
+  async #restore(
+    disks: readonly EndingDisk[],
+    sealing: Promise<void> | undefined,
+    hasMoved: boolean,
+  ): Promise<void> {
+    await this.takeBack(disks, sealing)
+    for (const disk of disks) await disk.stop()
+    if (hasMoved) await this.#resumeGuest()
+    // It refuses, and cleans up; if it cannot hear us it does so by itself, later.
+    const word = await this.#askOnce(FIRST_WORD_MS_MAX)
+    if (word === 'destination-owns') this.#context.log.error('the destination owns as well')
+    this.#progress.outcome = 'source-owns'
+    if (!this.#progress.enter('cancelled')) this.#progress.enter('failed')
+  }
+
+  /** It goes on under its own name; one that is gone was shut down meanwhile. */
+  async #resumeGuest(): Promise<void> {
+    const { toolstack } = this.#context.host
+    const { domid, domain } = this.#options
+    const found = await toolstack.find(String(domid))
+    if (found === undefined) return
+    await toolstack.resume(domid)
+    if (found.name !== domain) await toolstack.rename(domid, domain)
+  }
+
+  /** Throws `ControlError` wrong-state if there is nothing to decide. */
+  async resolve(force: Outcome | null): Promise<void> {
+    if (!this.#hasBegun || this.#progress.isOver) {
+      const problem = 'has nothing to resolve: its outcome is known, or still being made'
+      throw ControlError.refuse('wrong-state', `session ${this.#options.session} ${problem}`)
+    }
+    if (force !== null) this.#forced = force
+    await Promise.race([this.#finished, sleep(RESOLVED_MS_MAX)])
+  }
+}

@@ -1,0 +1,95 @@
+/** The first phase at the source: both hosts get ready, and the proxies come into the paths. */
+import { randomBytes } from 'node:crypto'
+import type { DiskPath } from '../chain/disk-path.ts'
+import type { MigrateStartParams, Prepared } from './messages.ts'
+import type { Peer } from './peer.ts'
+import type { FoundGuest } from './preflight.ts'
+import type { SessionContext, SessionFolder } from './session-context.ts'
+import { SourceDisk } from './source-disk.ts'
+
+const PREPARE_MS_MAX = 60_000
+/** Bytes of a dirty bit. */
+const GRANULARITY = 64 * 1024
+
+export interface SetUpOptions {
+  readonly context: SessionContext
+  readonly session: string
+  readonly guest: FoundGuest
+  readonly params: MigrateStartParams
+  readonly peer: Peer
+  readonly folder: SessionFolder
+  /** Of the disk's number. */
+  readonly replaced: (index: number, reason: string) => void
+  readonly lost: (index: number, reason: string) => void
+}
+
+/** Disks that are not in the path yet, and what puts each of them there. */
+export interface SetUp {
+  readonly disks: readonly SourceDisk[]
+  start(): Promise<void>
+}
+
+/** Looks at everything, and lets the destination get ready; the guest's paths are untouched. */
+export async function setUp(options: SetUpOptions): Promise<SetUp> {
+  const { session, guest, params, peer, folder, context } = options
+  const paths = await openPaths(options)
+  const key = params.isInsecure ? '' : randomBytes(32).toString('hex')
+  const wanted = guest.disks.map(({ vdev, disk, blockSize, epoch }, index) => ({
+    vdev,
+    disk,
+    blockSize,
+    epoch,
+    size: paths[index]!.size,
+  }))
+  const { domain } = guest
+  const prepare = { session, domain, source: context.host.name, key, disks: wanted }
+  const prepared = await peer.call('peer-prepare', prepare, { timeoutMs: PREPARE_MS_MAX })
+  const address = params.address ?? (await peer.address())
+  const keyFile = params.isInsecure ? undefined : folder.writeKey(session, key)
+  const disks = guest.disks.map((found, index) => new SourceDisk(found, paths[index]!))
+  const { copyMode, bandwidth, stallMs, reconnectSeconds } = params
+  const start = async (): Promise<void> => {
+    // Each has settled before anything is undone.
+    const started = await Promise.allSettled(
+      disks.map((disk, index) =>
+        disk.start({
+          target: targetUri(prepared.exports[index]!, address, params.isInsecure ? '' : session),
+          copyMode,
+          bandwidth,
+          granularity: GRANULARITY,
+          stallMs,
+          reconnectSeconds,
+          ...(keyFile !== undefined && { tlsPskFile: keyFile }),
+        }),
+      ),
+    )
+    const failed = started.find(one => one.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
+  }
+  return { disks, start }
+}
+
+function openPaths(options: SetUpOptions): Promise<DiskPath[]> {
+  const { session, guest, context, replaced, lost } = options
+  const { host, log } = context
+  return Promise.all(
+    guest.disks.map(({ device, vdev: disk }, index) => {
+      const events = {
+        replaced: (reason: string): void => replaced(index, reason),
+        lost: (reason: string): void => lost(index, reason),
+      }
+      return host.openDiskPath({ device, session, disk, events, log })
+    }),
+  )
+}
+
+/** `identity`: of the key; empty: plain TCP. */
+function targetUri(
+  { port, name }: Prepared['exports'][number],
+  address: string,
+  identity: string,
+): string {
+  const start = identity === '' ? 'nbd://' : `nbds://${encodeURIComponent(identity)}@`
+  const host = address.includes(':') ? `[${address}]` : address
+  return `${start}${host}:${port}/${encodeURIComponent(name)}`
+}

@@ -1,0 +1,55 @@
+/** The guests' disks as xenstore has them: what libxl asked for and what blkback was given. */
+import type { Xenstore } from './host.ts'
+
+const BACKENDS = '/local/domain/0/backend/vbd'
+
+export interface Vbd {
+  readonly domid: number
+  /** Below the own domain, as libxl hands it to scripts. */
+  readonly path: string
+  /** As in the guest: xvda. */
+  readonly vdev: string
+  /** `target=`, word for word. */
+  readonly disk: string
+  readonly script: string
+  readonly isReadOnly: boolean
+  /** `major:minor`, decimal; undefined before the hotplug script has run. */
+  readonly device: string | undefined
+}
+
+/** The disks of one domain, or of all. */
+export async function vbdsOf(xenstore: Xenstore, domid?: number): Promise<Vbd[]> {
+  const root = domid === undefined ? BACKENDS : `${BACKENDS}/${domid}`
+  const tree = await xenstore.tree(root)
+  const found = new Map<string, Map<string, string>>()
+  for (const [path, value] of tree) {
+    const [, key, field] = /^\/local\/domain\/0\/(backend\/vbd\/\d+\/\d+)\/(.+)$/.exec(path) ?? []
+    if (key === undefined || field === undefined) continue
+    const fields = found.get(key) ?? new Map<string, string>()
+    found.set(key, fields.set(field, value))
+  }
+  return [...found].map(([path, fields]) => vbdOf(path, fields))
+}
+
+function vbdOf(path: string, fields: ReadonlyMap<string, string>): Vbd {
+  return {
+    domid: Number(path.split('/')[2]),
+    path,
+    vdev: fields.get('dev') ?? '',
+    disk: fields.get('params') ?? '',
+    script: fields.get('script') ?? '',
+    isReadOnly: fields.get('mode') === 'r',
+    device: decimal(fields.get('physical-device')),
+  }
+}
+
+function decimal(numbers: string | undefined): string | undefined {
+  const [major = '', minor = ''] = (numbers ?? '').split(':')
+  if (!/^[0-9a-f]+$/i.test(major) || !/^[0-9a-f]+$/i.test(minor)) return undefined
+  return `${Number.parseInt(major, 16)}:${Number.parseInt(minor, 16)}`
+}
+
+/** As blkback wants it. */
+export function hexadecimal({ major, minor }: { major: number; minor: number }): string {
+  return `${major.toString(16)}:${minor.toString(16)}`
+}

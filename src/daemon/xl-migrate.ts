@@ -1,0 +1,68 @@
+/**
+ * The `xl migrate` of a session: a child in a session of its own, so that a Ctrl-C is none for it,
+ * whose transport is our relay. What it says goes to a file, for the operator and for the error's
+ * sentence.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { shellWord } from '../host/ssh.ts'
+import { endProcess, markOf, type ProcessMark } from './processes.ts'
+
+export interface XlMigrateOptions {
+  readonly xl: readonly [string, ...string[]]
+  /** The operator's, for `xl migrate`. */
+  readonly words: readonly string[]
+  /** What runs the relay; xl adds the host and its own words. */
+  readonly relay: readonly string[]
+  readonly domid: number
+  readonly host: string
+  readonly environment: Readonly<Record<string, string>>
+  readonly logFile: string
+}
+
+const SAID_MAX = 400
+
+export class XlMigrate {
+  readonly #child: ChildProcess
+  readonly #logFile: string
+  readonly process: ProcessMark | undefined
+  /** Settles with its exit code; null: killed, or not even started. */
+  readonly exited: Promise<number | null>
+
+  constructor(options: XlMigrateOptions) {
+    const { xl, words, relay, domid, host, environment, logFile } = options
+    const [program, ...first] = xl
+    const transport = relay.map(shellWord).join(' ')
+    const argv = [...first, 'migrate', ...words, '-s', transport, String(domid), host]
+    this.#logFile = logFile
+    const log = openSync(logFile, 'a', 0o600)
+    this.#child = spawn(program, argv, {
+      stdio: ['ignore', log, log],
+      detached: true,
+      env: { ...process.env, ...environment },
+    })
+    closeSync(log)
+    this.process = this.#child.pid === undefined ? undefined : markOf(this.#child.pid)
+    this.exited = new Promise(resolve => {
+      this.#child.on('error', () => resolve(null))
+      this.#child.on('exit', code => resolve(code))
+    })
+  }
+
+  /** The last that it said, in one line. */
+  get said(): string {
+    try {
+      return readFileSync(this.#logFile, 'utf8')
+        .trim()
+        .replaceAll(/\s*\n\s*/g, '; ')
+        .slice(-SAID_MAX)
+    } catch {
+      return ''
+    }
+  }
+
+  /** Gives it time to end by itself, as its relay has. Throws if it cannot be killed. */
+  async end(graceMs: number): Promise<void> {
+    if (this.process !== undefined) await endProcess(this.process, graceMs)
+  }
+}
