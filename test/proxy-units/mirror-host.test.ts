@@ -144,8 +144,16 @@ describe.each(ENGINE_NAMES)('a mirror on %s', engine => {
   test('is ended by a close in the middle of a switchover, which holds nobody then', async () => {
     await host.start(params())
     await until(() => host.status()!.state === 'ready')
+    const quiesce = disk.gate.quiesceWithin.bind(disk.gate)
+    const holding = new Promise<void>(resolve => {
+      disk.gate.quiesceWithin = (...limits) => {
+        resolve()
+        return quiesce(...limits)
+      }
+    })
     const completing = host.complete({ verify: true, resume: false, timeoutMs: 10_000 })
     completing.catch(() => undefined)
+    await holding
     expect(disk.gate.isStopped).toBe(true)
     await host.close()
     await expect(completing).rejects.toMatchObject({ code: 'mirror-cancelled' })
