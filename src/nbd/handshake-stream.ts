@@ -7,8 +7,9 @@ import * as net from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type { HandshakeState } from 'nbd-client-ts'
-import { check, duplicate, socketpair } from '../io/libc.ts'
+import { check, duplicate } from '../io/libc.ts'
 import { setSendBuffer } from '../io/libc-control.ts'
+import { joinToSocketPair } from './pump.ts'
 
 /**
  * Bytes a peer may send behind the handshake before we are ready for them; an honest one sends
@@ -115,23 +116,15 @@ export function takeOver(stream: Duplex, received: Uint8Array): TakenOver {
   }
 }
 
-/** Joins a decrypted stream to one end of a new socket pair, whose other end is the result. */
+/** The descriptor of an encrypted connection is that of a socket pair, whose other end we pump. */
 function pump(stream: Duplex): Omit<TakenOver, 'leftover'> {
-  const [ours, theirs] = socketpair()
-  for (const fd of [ours, theirs]) check(setSendBuffer(fd, SEND_BUFFER), 'setsockopt')
-  const plain = new net.Socket({ fd: ours, readable: true, writable: true, allowHalfOpen: true })
-  plain.on('error', () => stream.destroy())
-  stream.on('error', () => plain.destroy())
-  stream.on('close', () => plain.destroy())
-  plain.on('close', () => stream.destroy())
+  const { fd, plain } = joinToSocketPair(stream, SEND_BUFFER)
   // The data thread has closed its end, and a peer that does not take the rest must not keep ours.
   plain.on('end', () => destroyLate(stream))
-  stream.pipe(plain)
-  plain.pipe(stream)
   const released = new Promise<void>(resolve => {
     plain.once('close', () => resolve())
   })
-  return { fd: theirs, released, release: () => stream.destroy() }
+  return { fd, released, release: () => stream.destroy() }
 }
 
 function destroyLate(stream: Duplex): void {
