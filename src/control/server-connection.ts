@@ -32,7 +32,7 @@ export const STALLED_MS_MAX = 10_000
 export type ControlHandlers<V extends VerbTypes<V> = Verbs> = {
   readonly [N in keyof V]: (
     params: V[N]['params'],
-    /** Aborted when the connection is gone, so that nobody can hear the answer. */
+    /** Aborted when the client has ended its side, as it does when it dies. */
     signal: AbortSignal,
   ) => Promise<V[N]['result']> | V[N]['result']
 }
@@ -73,7 +73,10 @@ export class ServerConnection<V extends VerbTypes<V> = Verbs> {
       log.debug('control client stalled, dropped')
       socket.destroy()
     })
-    socket.on('end', () => this.finish())
+    socket.on('end', () => {
+      this.#gone.abort()
+      this.finish()
+    })
     socket.on('error', error => log.debug({ err: error }, 'control connection broke'))
     socket.on('close', () => this.#gone.abort())
   }

@@ -1,0 +1,201 @@
+/**
+ * A host without Xen: domains and xenstore are files that a stub of xl shares, disks are plain
+ * files, and a guest is a writer in this process. The proxies, the daemon, the relays and the
+ * hotplug call are the real ones.
+ */
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import type { GuestDevice, GuestDevices, Host, Toolstack, Xenstore } from '../../src/daemon/host.ts'
+import { BLKFERRY } from '../../src/demo/serve-process.ts'
+import type { Domain } from '../../src/host/xl.ts'
+import { FileDiskPath } from './file-disk-path.ts'
+import type { Writer } from './writer.ts'
+
+const STUB = new URL('stub-xl.mjs', import.meta.url).pathname
+const POLL_MS = 20
+
+interface StubDomain {
+  readonly domid: number
+  readonly name: string
+  readonly state: 'running' | 'suspended' | 'paused'
+  readonly disks: readonly { vdev: string; disk: string }[]
+}
+
+export class StubHost implements Host {
+  readonly name: string
+  readonly folder: string
+  readonly command = [process.execPath, BLKFERRY] as const
+  readonly remoteCommand: readonly [string, ...string[]] = ['blkferry']
+  readonly runFolder: string
+  readonly devices: GuestDevices
+  readonly xenstore: Xenstore
+  readonly toolstack: Toolstack
+  readonly made = new Map<string, GuestDevice>()
+  readonly paths: FileDiskPath[] = []
+  /** The guest that writes here; where it gets to is the host's to say. */
+  writer: Writer | undefined
+
+  constructor(folder: string, name: string) {
+    this.name = name
+    this.folder = folder
+    this.runFolder = join(folder, 'run')
+    for (const part of ['xenstore', 'domains', 'disks', 'bin', 'run']) {
+      mkdirSync(join(folder, part), { recursive: true })
+    }
+    this.devices = this.#devices()
+    this.xenstore = this.#xenstore()
+    this.toolstack = this.#toolstack()
+    this.script('xl', `exec ${process.execPath} ${STUB} ${folder} "$@"`)
+    this.script('blkferry', `exec ${process.execPath} ${BLKFERRY} "$@"`)
+  }
+
+  get socket(): string {
+    return join(this.folder, 'daemon.sock')
+  }
+
+  get environment(): Record<string, string> {
+    return {
+      PATH: `${join(this.folder, 'bin')}:${process.env.PATH}`,
+      BLKFERRY_SOCKET: this.socket,
+      BLKFERRY_DIST: join(BLKFERRY, '../..'),
+    }
+  }
+
+  /** `ssh` of this host reaches that one, as a process of this machine. */
+  connectTo(other: StubHost): void {
+    const names = Object.entries(other.environment).map(([name, value]) => `${name}='${value}'`)
+    this.script(
+      'ssh',
+      `while [ $# -gt 0 ]; do
+  case $1 in -G) echo 'hostname 127.0.0.1'; exit ;; -O) exit ;; --) shift; break ;; esac
+  shift
+done
+shift
+[ ! -e ${this.folder}/cut ] || exit 255
+exec env ${names.join(' ')} sh -c "$*"`,
+    )
+  }
+
+  script(name: string, body: string): void {
+    const path = join(this.folder, 'bin', name)
+    writeFileSync(path, `#!/bin/sh\n${body}\n`)
+    chmodSync(path, 0o755)
+  }
+
+  setFault(fault: string): void {
+    writeFileSync(join(this.folder, 'fault'), fault)
+  }
+
+  diskFile(disk: string): string {
+    return join(this.folder, 'disks', disk)
+  }
+
+  get domains(): StubDomain[] {
+    const folder = join(this.folder, 'domains')
+    const files = readdirSync(folder).filter(name => name.endsWith('.json'))
+    return files.map(name => JSON.parse(readFileSync(join(folder, name), 'utf8')) as StubDomain)
+  }
+
+  writeDomain(domain: StubDomain): void {
+    const path = join(this.folder, 'domains', `${domain.domid}.json`)
+    writeFileSync(`${path}.new`, JSON.stringify(domain))
+    renameSync(`${path}.new`, path)
+    this.#store(`/local/domain/${domain.domid}/name`, domain.name)
+  }
+
+  #store(path: string, value: string): void {
+    writeFileSync(join(this.folder, 'xenstore', encodeURIComponent(path)), value)
+  }
+
+  #devices(): GuestDevices {
+    return {
+      place: async disk => {
+        const path = this.diskFile(disk)
+        return { path, isFile: true, size: statSync(path).size, blockSize: 512 }
+      },
+      find: async disk => this.made.get(disk),
+      make: async disk => {
+        const minor = this.made.get(disk)?.minor ?? this.made.size
+        const device = { name: disk, node: this.diskFile(disk), major: 253, minor }
+        this.made.set(disk, device)
+        return device
+      },
+      remove: async disk => {
+        this.made.delete(disk)
+      },
+      userOf: async () => undefined,
+    }
+  }
+
+  #xenstore(): Xenstore {
+    const file = (path: string): string => join(this.folder, 'xenstore', encodeURIComponent(path))
+    const absolute = (path: string): string => (path[0] === '/' ? path : `/local/domain/0/${path}`)
+    const read = (path: string): string | undefined =>
+      existsSync(file(path)) ? readFileSync(file(path), 'utf8') : undefined
+    return {
+      read: async path => read(absolute(path)),
+      write: async values => {
+        for (const [path, value] of Object.entries(values)) this.#store(absolute(path), value)
+      },
+      tree: async root => {
+        const all = readdirSync(join(this.folder, 'xenstore')).map(decodeURIComponent)
+        const below = all.filter(path => path.startsWith(`${root}/`))
+        return new Map(below.map(path => [path, read(path) ?? '']))
+      },
+      watch: (path, changed) => {
+        let last = read(path)
+        const timer = setInterval(() => {
+          const now = read(path)
+          if (now !== last) changed()
+          last = now
+        }, POLL_MS)
+        return { close: async () => clearInterval(timer) }
+      },
+    }
+  }
+
+  #toolstack(): Toolstack {
+    const list = async (): Promise<Domain[]> =>
+      this.domains.map(({ domid, name }) => ({
+        domid,
+        name,
+        uuid: undefined,
+        type: 'pvh',
+        disks: [],
+      }))
+    const change = async (domid: number, changed: Partial<StubDomain>): Promise<void> => {
+      const found = this.domains.find(one => one.domid === domid)
+      if (found !== undefined) this.writeDomain({ ...found, ...changed })
+    }
+    return {
+      xl: [join(this.folder, 'bin', 'xl')],
+      list,
+      find: async domain =>
+        (await list()).find(({ name, domid }) => name === domain || `${domid}` === domain),
+      rename: (domid, name) => change(domid, { name }),
+      destroy: async domid =>
+        rmSync(join(this.folder, 'domains', `${domid}.json`), { force: true }),
+      unpause: domid => change(domid, { state: 'running' }),
+      resume: domid => change(domid, { state: 'running' }),
+    }
+  }
+
+  openDiskPath: Host['openDiskPath'] = async ({ device }) => {
+    const path = new FileDiskPath(this.diskFile(device), this.runFolder, () => this.writer)
+    this.paths.push(path)
+    return path
+  }
+
+  findLeftovers: Host['findLeftovers'] = async () => []
+  cleanUp: Host['cleanUp'] = async () => {}
+}

@@ -1,0 +1,140 @@
+/** Two hosts with a daemon each, and one guest with one disk that runs at the source. */
+import { truncateSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pino } from 'pino'
+import { connectVerbs } from '../../src/control/channel.ts'
+import type { ControlClient } from '../../src/control/client.ts'
+import { type RunningDaemon, runDaemon } from '../../src/daemon/daemon.ts'
+import type { DaemonVerbs, MigrateStartParams } from '../../src/daemon/messages.ts'
+import type { SessionStatus } from '../../src/daemon/session-status.ts'
+import { daemonVerbs } from '../../src/daemon/verbs.ts'
+import { type Temporary, temporary } from '../support/temporary.ts'
+import { StubHost } from './stub-host.ts'
+import { Writer } from './writer.ts'
+
+export const DISK = 'web1-root'
+const SIZE = 4 * 1024 * 1024
+const END_MS_MAX = 60_000
+const POLL_MS = 50
+export const SOON = { timeoutMs: 20_000 }
+
+export class TwoHosts implements AsyncDisposable {
+  readonly folder: Temporary
+  readonly source: StubHost
+  readonly destination: StubHost
+  readonly writer: Writer
+  readonly daemons = new Map<StubHost, RunningDaemon>()
+  readonly clients = new Map<StubHost, ControlClient<DaemonVerbs>>()
+
+  private constructor(folder: Temporary) {
+    this.folder = folder
+    this.source = new StubHost(folder.file('a'), 'a')
+    this.destination = new StubHost(folder.file('b'), 'b')
+    this.source.connectTo(this.destination)
+    this.destination.connectTo(this.source)
+    for (const host of [this.source, this.destination]) {
+      writeFileSync(host.diskFile(DISK), '')
+      truncateSync(host.diskFile(DISK), SIZE)
+    }
+    this.writer = new Writer({ kind: 'file', path: this.source.diskFile(DISK) }, SIZE)
+    this.source.writer = this.writer
+  }
+
+  static async start(): Promise<TwoHosts> {
+    const hosts = new TwoHosts(await temporary())
+    await hosts.startDaemon(hosts.source)
+    await hosts.startDaemon(hosts.destination)
+    await hosts.#createGuest()
+    return hosts
+  }
+
+  async startDaemon(host: StubHost): Promise<void> {
+    const { socket, folder } = host
+    const log = pino({ level: process.env.DAEMON_LOG ?? 'silent', name: host.name })
+    const stateFolder = `${folder}/state`
+    this.daemons.set(host, await runDaemon({ socket, stateFolder, host, log }))
+    this.clients.set(host, await connectVerbs(socket, daemonVerbs))
+  }
+
+  client(host: StubHost): ControlClient<DaemonVerbs> {
+    return this.clients.get(host)!
+  }
+
+  async #createGuest(): Promise<void> {
+    const { source } = this
+    const disks = [{ vdev: 'xvda', disk: DISK }]
+    source.writeDomain({ domid: 1, name: 'web1', state: 'running', disks })
+    const path = 'backend/vbd/1/51712'
+    const fields = { params: DISK, dev: 'xvda', script: 'block-ferry', mode: 'w' }
+    const nodes = Object.entries(fields).map(([name, value]) => [`${path}/${name}`, value])
+    await source.xenstore.write(Object.fromEntries(nodes))
+    await this.client(source).call('hotplug-add', { path }, SOON)
+  }
+
+  async migrate(params: Partial<MigrateStartParams> = {}): Promise<SessionStatus> {
+    const all: MigrateStartParams = {
+      domain: 'web1',
+      host: 'b',
+      ssh: { environment: this.source.environment, options: [] },
+      copyMode: 'auto',
+      bandwidth: 0,
+      stallMs: 100,
+      reconnectSeconds: 20,
+      xlOptions: [],
+      isInsecure: false,
+      ...params,
+    }
+    return await this.client(this.source).call('migrate-start', all, SOON)
+  }
+
+  status(session: string, host: StubHost = this.source): Promise<SessionStatus> {
+    return this.client(host).call('session-status', { session }, SOON)
+  }
+
+  async until(
+    session: string,
+    isEnd: (status: SessionStatus) => boolean,
+    host: StubHost = this.source,
+  ): Promise<SessionStatus> {
+    const end = performance.now() + END_MS_MAX
+    for (;;) {
+      const status = await this.status(session, host)
+      if (isEnd(status)) return status
+      if (performance.now() > end) throw new Error(`late: ${JSON.stringify(status)}`)
+      await sleep(POLL_MS)
+    }
+  }
+
+  ended(session: string, host: StubHost = this.source): Promise<SessionStatus> {
+    const isEnd = ({ phase }: SessionStatus): boolean =>
+      phase === 'completed' || phase === 'failed' || phase === 'cancelled'
+    return this.until(session, isEnd, host)
+  }
+
+  async role(host: StubHost): Promise<string> {
+    const { disks } = await this.client(host).call('disk-list', { after: '' }, SOON)
+    return disks.map(({ role, session }) => (session === null ? role : `${role}!`)).join()
+  }
+
+  /** Both, once neither has an unfinished session: what is left of the guest, and where. */
+  async outcome(session: string) {
+    const source = await this.ended(session)
+    const destination = await this.ended(session, this.destination).catch(() => undefined)
+    return {
+      source: source.outcome,
+      destination: destination?.outcome,
+      roles: [await this.role(this.source), await this.role(this.destination)],
+      domains: [this.source, this.destination].map(({ domains }) =>
+        domains.map(({ name, state }) => `${name} ${state}`).join(),
+      ),
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.writer.stop()
+    for (const client of this.clients.values()) client.close()
+    for (const daemon of this.daemons.values()) await daemon.stop()
+    for (const path of this.source.paths) await path.stop()
+    await this.folder[Symbol.asyncDispose]()
+  }
+}
