@@ -6,21 +6,32 @@
  * and the three moves of it: make, put another proxy in, do without. None of them touches the
  * guest's own device. One at a time; the caller sees to that.
  */
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import type { DeviceMapper } from '../host/device-mapper.ts'
 import { logicalBlockSize } from '../host/dm-swap.ts'
 import type { KernelNbd } from '../host/kernel-nbd.ts'
-import type { DiskPathOptions } from './disk-path.ts'
+import { DiskPathError, type DiskPathOptions } from './disk-path.ts'
 import { FenceDevice } from './fence-device.ts'
+import { endForeign } from './foreign-process.ts'
 import type { GuestDevice } from './guest-device.ts'
 import { MultipathDevice } from './multipath-device.ts'
 import { type ChainNames, filesOf } from './names.ts'
 import { connectLink, linksOf, type NbdLink } from './nbd-link.ts'
+import { pause } from './pause.ts'
 import { ProxyProcess } from './proxy-process.ts'
 import { writeRecord } from './record.ts'
 
 /** For others to close what they opened, as udev does (ms). */
 export const REMOVE_MS_MAX = 3000
+
+/** After that the guest's device has stopped sending, and the disk has answered (ms). */
+const SETTLE_MS = 50
+
+/** What is needed of a disk path's options. */
+type BelowOptions = Pick<
+  DiskPathOptions,
+  'mapper' | 'nbd' | 'session' | 'disk' | 'proxyCommand' | 'log'
+>
 
 interface Served {
   readonly proxy: ProxyProcess
@@ -28,17 +39,16 @@ interface Served {
 }
 
 export class Below {
-  readonly #options: DiskPathOptions
+  readonly #options: BelowOptions
   readonly #guest: GuestDevice
   readonly #names: ChainNames
   readonly #fence: FenceDevice
-  readonly #pids: number[] = []
   readonly multipath: MultipathDevice
   #served: Served | undefined
   /** Waits to take over; a process takes longer to start than a guest should wait. */
   #standby: ProxyProcess | undefined
 
-  constructor(options: DiskPathOptions, guest: GuestDevice, names: ChainNames) {
+  constructor(options: BelowOptions, guest: GuestDevice, names: ChainNames) {
     const { mapper } = options
     this.#options = options
     this.#guest = guest
@@ -52,6 +62,16 @@ export class Below {
     return this.#served?.proxy
   }
 
+  /** Throws DiskPathError `device` if something of these names is there already. */
+  async checkNames(): Promise<void> {
+    const { fence, multipath, bypass, record } = this.#names
+    for (const name of [fence, multipath, bypass]) {
+      if ((await this.#options.mapper.find(name)) === undefined && !existsSync(record)) continue
+      const problem = `${name} or its record is left of an earlier time; clean up first`
+      throw new DiskPathError('device', problem)
+    }
+  }
+
   /** Makes it all; returns what the guest's device is to stand on. Call `remove` if it throws. */
   async make(): Promise<string> {
     this.#record()
@@ -62,22 +82,52 @@ export class Below {
 
   /** The guest's requests wait until it settles. If it throws, call `bypass`. */
   async replaceProxy(): Promise<void> {
+    const times = new Times()
     await this.#putDown()
+    times.add('put down')
     await this.#fence.reopen()
+    times.add('reopen')
     this.#served = await this.#serve()
+    times.add('serve')
     await this.multipath.pointAt(this.#served.link.numbers)
+    times.add('point')
+    this.#options.log.info(times.all, 'proxy replaced')
+  }
+
+  /** Takes over what a former daemon has made; all that can be done with it is to end it. */
+  async adopt(): Promise<void> {
+    await endForeign(this.#names.control)
   }
 
   /**
-   * The disk itself in place of a proxy. Returns its `major:minor`, for `multipath`. May be called
+   * The disk itself in place of a proxy, so that it answers what waits here. `takeOff` is to take
+   * the guest's device off all this; it settles only when everything in flight is answered, and is
+   * begun when most is. The last step makes a request that the disk refuses fail for the guest as
+   * well. No other may be around then: a path that has failed refuses everything. May be called
    * again if it throws.
    */
-  async bypass(): Promise<string> {
-    const { mapper } = this.#options
+  async bypass(takeOff: () => Promise<void>): Promise<void> {
     await this.#putDown()
+    const path = await this.#makeBypass()
+    const isThere = (await this.#options.mapper.find(this.#names.multipath)) !== undefined
+    if (isThere) await this.multipath.pointAt(path)
+    const takenOff = takeOff()
+    // Its failure is ours to report, but later.
+    takenOff.catch(() => {})
+    if (isThere) {
+      await pause(SETTLE_MS)
+      await this.multipath.pointAt(path)
+      await pause(SETTLE_MS)
+      await this.multipath.giveUpAt(path)
+    }
+    await takenOff
+  }
+
+  async #makeBypass(): Promise<string> {
+    const { mapper } = this.#options
     const { bypass } = this.#names
-    const found = await mapper.find(bypass)
     const uuid = `BLKFERRY-${bypass}`
+    const found = await mapper.find(bypass)
     const { major, minor } = found ?? (await mapper.create(bypass, this.#guest.plain, { uuid }))
     return `${major}:${minor}`
   }
@@ -95,16 +145,18 @@ export class Below {
     for (const file of filesOf(this.#names)) rmSync(file, { force: true })
   }
 
-  /** No proxy, and nothing of a former one gets to the disk. */
+  /** No proxy, and nothing of a former one gets to the disk; the guest's requests wait. */
   async #putDown(): Promise<void> {
-    const { nbd } = this.#options
+    const { nbd, mapper } = this.#options
+    const hasMultipath = (await mapper.find(this.#names.multipath)) !== undefined
     await Promise.all([
       this.#served?.proxy.kill(),
+      hasMultipath ? this.multipath.park() : undefined,
       // What it owes fails now, and waits in the multipath device.
       disconnectAll(nbd, this.#names.identifier),
     ])
     this.#served = undefined
-    await this.#fence.cutOff()
+    if ((await mapper.find(this.#names.fence)) !== undefined) await this.#fence.cutOff()
   }
 
   /** Has the next proxy wait in the wings. Only for speed: without one it is started when due. */
@@ -115,8 +167,6 @@ export class Below {
   #spawn(): ProxyProcess {
     const { proxyCommand: command, log } = this.#options
     const proxy = ProxyProcess.spawn({ command, node: this.#fence.node, names: this.#names })
-    if (proxy.pid !== undefined) this.#pids.push(proxy.pid)
-    this.#record()
     if (!proxy.isProtected) log.warn('proxy is not protected against memory pressure')
     return proxy
   }
@@ -143,7 +193,7 @@ export class Below {
   #record(): void {
     const { session, disk } = this.#options
     const { name: device, plain } = this.#guest
-    writeRecord(this.#names.record, { session, disk, device, plain, pids: this.#pids })
+    writeRecord(this.#names.record, { session, disk, device, plain })
   }
 }
 
@@ -157,4 +207,16 @@ export async function removeDevice(mapper: DeviceMapper, name: string): Promise<
   if (device === undefined) return
   if (device.isSuspended && device.hasTable) await mapper.resume(name, { noFlush: true })
   await mapper.remove(name, { waitMs: REMOVE_MS_MAX })
+}
+
+/** How long each step of something took (ms). */
+class Times {
+  readonly all: Record<string, number> = {}
+  #last = performance.now()
+
+  add(step: string): void {
+    const now = performance.now()
+    this.all[step] = Math.round(now - this.#last)
+    this.#last = now
+  }
 }

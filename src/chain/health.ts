@@ -3,21 +3,25 @@
  * guest's path through it work? A process that has ended says so itself and is not looked for here.
  */
 import type { ServeStatus } from '../control/status.ts'
-import { pause } from './pause.ts'
+import { pause, settlesWithin } from './pause.ts'
 
 /** Between the end of one look and the next (ms). */
 export const LOOK_INTERVAL_MS = 200
-/** A proxy that says nothing for so long hangs (ms). */
+/** A proxy that says nothing for so long hangs (ms), unless it waits for a processor only. */
 export const ANSWER_MS_MAX = 1000
+/** Then this is the limit (ms). */
+export const STARVED_MS_MAX = 5000
 
 /**
- * `hung`: it does not answer. `disk error`: the disk has refused a request, and the guest is to
+ * `hung`: it does not answer. `silent`: it has closed the connection. `disk error`: the disk has refused a request, and the guest is to
  * hear of it. `path`: the kernel has given the connection up.
  */
-export type Ailment = 'hung' | 'disk error' | 'path'
+export type Ailment = 'hung' | 'silent' | 'disk error' | 'path'
 
 export interface HealthOptions {
   readonly status: (timeoutMs: number) => Promise<ServeStatus>
+  /** Whether it could answer if only it were given a processor. */
+  readonly isStarved: () => boolean
   readonly hasFailedPath: () => Promise<boolean>
   /** Called once; then looking is over. */
   readonly ails: (ailment: Ailment) => void
@@ -51,14 +55,23 @@ export class Health {
   }
 
   async #look(): Promise<Ailment | undefined> {
-    const { status, hasFailedPath } = this.#options
     const [answer, isPathFailed] = await Promise.all([
-      status(ANSWER_MS_MAX).catch(() => undefined),
+      this.#answer(),
       // A device-mapper that does not answer is no fault of the proxy's.
-      hasFailedPath().catch(() => false),
+      this.#options.hasFailedPath().catch(() => false),
     ])
-    if (answer === undefined) return 'hung'
+    if (typeof answer === 'string') return answer
     if (!isPathFailed) return undefined
     return answer.requests.errors > 0 ? 'disk error' : 'path'
+  }
+
+  async #answer(): Promise<ServeStatus | 'hung' | 'silent'> {
+    const since = performance.now()
+    const answer = this.#options.status(STARVED_MS_MAX).catch(() => 'silent' as const)
+    while (!(await settlesWithin(answer, ANSWER_MS_MAX))) {
+      const isLate = performance.now() - since > STARVED_MS_MAX - ANSWER_MS_MAX
+      if (this.#isOver || isLate || !this.#options.isStarved()) return 'hung'
+    }
+    return await answer
   }
 }

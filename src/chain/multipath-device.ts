@@ -24,6 +24,16 @@ export class MultipathDevice {
     return `${major}:${minor}`
   }
 
+  /**
+   * Everything waits, at no cost, until the device is pointed at something. Settles when nothing is
+   * in flight, for which somebody must fail what a dead proxy owes. Without this the kernel's
+   * worker tries what waits again and again for as long as no path works, and takes a whole
+   * processor for it.
+   */
+  async park(): Promise<void> {
+    await this.#mapper.suspend(this.#name, { noFlush: true })
+  }
+
   /** What waits goes to this path, and all that comes. */
   async pointAt(path: string): Promise<void> {
     await this.#load(multipathTable(path, this.#sectors))

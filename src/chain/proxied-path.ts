@@ -19,10 +19,9 @@ import type { ChainNames } from './names.ts'
 import { pause } from './pause.ts'
 import { ProxyControl } from './proxy-control.ts'
 
-/** A proxy that fails sooner than this after its start is not replaced again (ms). */
-const LIFE_MS_MIN = 3000
-/** The kernel has seen the guest's device suspend after that (ms); see `#drainByDisk`. */
-const SETTLE_MS = 50
+/** So many proxies are replaced in so long a time (ms); one more, and there is no sense in it. */
+const REPLACED_MAX = 4
+const REPLACED_WITHIN_MS = 30_000
 /** Between two tries to put the disk in the proxy's place (ms), and how many there are. */
 const BYPASS_RETRY_MS = 500
 const BYPASS_TRIES = 20
@@ -37,7 +36,7 @@ export class ProxiedPath implements DiskPath {
   /** Made, and not removed yet. */
   #isMade = false
   #health: Health | undefined
-  #servingSince = 0
+  #replacedAt: readonly number[] = []
   /** What the owner has asked for last, and how much of it is not done. */
   #turn: Promise<unknown> = Promise.resolve()
   #askedCount = 0
@@ -68,11 +67,13 @@ export class ProxiedPath implements DiskPath {
     return this.#ask(async () => {
       this.#need('start', 'plain')
       if (this.#isMade) throw new DiskPathError('state', 'a disk path starts once; open another')
+      await this.#below.checkNames()
       this.#isMade = true
       try {
         const numbers = await this.#below.make()
         await this.#control.attach()
         await this.#guest.swapOnto(numbers)
+        await this.#control.open()
       } catch (error) {
         await this.#undoStart(error)
         throw error
@@ -152,18 +153,19 @@ export class ProxiedPath implements DiskPath {
 
   // Care for the proxy
 
-  #watch(): void {
+  #watch(): Health | undefined {
     const { proxy } = this.#below
-    if (proxy === undefined || this.#isReleasing) return
-    this.#servingSince = performance.now()
+    if (proxy === undefined || this.#isReleasing) return undefined
     this.#below.prepareNext()
     const health = new Health({
       status: timeoutMs => this.#control.status(timeoutMs),
+      isStarved: () => proxy.isRunnable,
       hasFailedPath: () => this.#below.multipath.hasFailedPath(),
       ails: ailment => this.#fails(health, ailment),
     })
     this.#health = health
     void proxy.exited.then(how => this.#fails(health, how))
+    return health
   }
 
   /** The first to tell is heard. */
@@ -171,25 +173,38 @@ export class ProxiedPath implements DiskPath {
     if (this.#health !== health || this.#isReleasing) return
     this.#health = undefined
     void health.stop()
-    this.#care = this.#careFor(what)
+    this.#control.detach()
+    this.#care = this.#care.then(() => this.#careFor(what))
   }
 
   async #careFor(what: Ailment | string): Promise<void> {
+    if (this.#isLost) return
     const { log, events } = this.#options
     const reason = sentenceOf(what)
     const since = performance.now()
-    this.#control.detach()
-    const isHopeless = what === 'disk error' || since - this.#servingSince < LIFE_MS_MIN
     try {
-      if (isHopeless) throw new DiskPathError('proxy', reason)
+      if (what === 'disk error' || this.#isTooOften(since)) throw new DiskPathError('proxy', reason)
       await this.#below.replaceProxy()
       log.warn({ reason, ms: performance.now() - since }, 'proxy replaced')
-      this.#watch()
-      await this.#control.resume()
-      events.replaced(reason)
+      await this.#control.attach()
     } catch (error) {
       await this.#giveUp(error)
+      return
     }
+    const health = this.#watch()
+    try {
+      await this.#control.open()
+      events.replaced(reason)
+    } catch (error) {
+      // One that failed again is cared for again.
+      if (this.#health === health) await this.#giveUp(error)
+    }
+  }
+
+  #isTooOften(now: number): boolean {
+    const recent = this.#replacedAt.filter(at => now - at < REPLACED_WITHIN_MS)
+    this.#replacedAt = [...recent, now]
+    return recent.length >= REPLACED_MAX
   }
 
   /** The session is over for this disk; the guest is to go on without noticing more. */
@@ -202,7 +217,7 @@ export class ProxiedPath implements DiskPath {
     this.#health = undefined
     for (let tried = 1; ; tried++) {
       try {
-        await this.#drainByDisk(await this.#below.bypass())
+        await this.#below.bypass(() => this.#takeOff())
         log.warn({ err: cause }, 'guest is back on its plain disk')
         break
       } catch (error) {
@@ -214,22 +229,9 @@ export class ProxiedPath implements DiskPath {
     events.lost(reason)
   }
 
-  /**
-   * Lets the disk answer what waits, and takes the guest's device off all this. The last step
-   * makes a request that the disk refuses fail for the guest as well; no other request may be
-   * around then, since a path that has failed once would refuse that too.
-   */
-  async #drainByDisk(path: string): Promise<void> {
-    const { multipath } = this.#below
-    await multipath.pointAt(path)
-    const isOursToSwap = this.#state === 'proxied' && this.#askedCount === 0
-    const swapped = isOursToSwap ? this.unseal() : Promise.resolve()
-    swapped.catch(() => {})
-    await pause(SETTLE_MS)
-    await multipath.pointAt(path)
-    await pause(SETTLE_MS)
-    await multipath.giveUpAt(path)
-    await swapped
+  /** An owner who is waiting for something already does it himself, and later. */
+  async #takeOff(): Promise<void> {
+    if (this.#state === 'proxied' && this.#askedCount === 0) await this.unseal()
   }
 
   // The owner's wishes
@@ -259,6 +261,7 @@ export class ProxiedPath implements DiskPath {
 
 function sentenceOf(what: Ailment | string): string {
   if (what === 'hung') return 'the proxy did not answer'
+  if (what === 'silent') return 'the proxy closed its control connection'
   if (what === 'disk error') return 'the disk refused a request'
   if (what === 'path') return 'the connection to the proxy was lost'
   return `the proxy ended (${what})`

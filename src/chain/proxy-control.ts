@@ -29,6 +29,7 @@ export class ProxyControl {
   readonly #path: string
   readonly #waiting = new Set<Waiting>()
   #client: ControlClient | undefined
+  #isOpen = false
   #ended: ControlError | undefined
   #mirror: MirrorStartParams | undefined
 
@@ -42,7 +43,8 @@ export class ProxyControl {
     { timeoutMs }: { readonly timeoutMs: number },
   ): Promise<Verbs[V]['result']> {
     const deadline = performance.now() + timeoutMs
-    const client = this.#client ?? (await this.#next(verb, timeoutMs))
+    const open = this.#isOpen ? this.#client : undefined
+    const client = open ?? (await this.#next(verb, timeoutMs))
     const left = Math.max(1, deadline - performance.now())
     const result = await client.call(verb, params, { timeoutMs: left })
     this.#remember(verb, params)
@@ -57,25 +59,28 @@ export class ProxyControl {
     return status
   }
 
-  /** Connects to a proxy that serves. */
+  /** Connects to a proxy that serves. Calls go on waiting. */
   async attach(): Promise<void> {
-    this.#open(await connectControl(this.#path))
+    this.#client = await connectControl(this.#path)
   }
 
-  /** Connects, starts the mirror again, and only then lets calls through. */
-  async resume(): Promise<void> {
-    const client = await connectControl(this.#path)
-    try {
-      if (this.#mirror !== undefined) await restart(client, this.#mirror)
-    } catch (error) {
-      client.close()
-      throw error
+  /** Starts the last mirror again, if one was running, and lets calls through. */
+  async open(): Promise<void> {
+    const client = this.#client
+    if (client === undefined) throw closed('there is no proxy now')
+    if (this.#mirror !== undefined) await restart(client, this.#mirror)
+    if (this.#client !== client) throw closed('the proxy has gone')
+    this.#isOpen = true
+    for (const { resolve, timer } of this.#waiting) {
+      clearTimeout(timer)
+      resolve(client)
     }
-    this.#open(client)
+    this.#waiting.clear()
   }
 
   /** The proxy is gone; calls under way reject, later ones wait. */
   detach(): void {
+    this.#isOpen = false
     this.#client?.close()
     this.#client = undefined
   }
@@ -87,15 +92,6 @@ export class ProxyControl {
     for (const { reject, timer } of this.#waiting) {
       clearTimeout(timer)
       reject(this.#ended)
-    }
-    this.#waiting.clear()
-  }
-
-  #open(client: ControlClient): void {
-    this.#client = client
-    for (const { resolve, timer } of this.#waiting) {
-      clearTimeout(timer)
-      resolve(client)
     }
     this.#waiting.clear()
   }

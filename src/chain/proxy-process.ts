@@ -3,7 +3,8 @@
  * guest's disk hangs on it; it is found again by its record.
  */
 import type { ChildProcess } from 'node:child_process'
-import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { setPriority } from 'node:os'
 import { spawnIoProcess } from '../host/io-process.ts'
 import { type NbdSocket, openNbdSocket } from '../host/nbd-socket.ts'
 import { DiskPathError } from './disk-path.ts'
@@ -17,6 +18,8 @@ const READY_POLL_MS = 20
 const STOP_MS_MAX = 5000
 /** For the kernel to end a killed process (ms). */
 const KILL_MS_MAX = 10_000
+/** Loading is not to take the processor from the proxy that serves. */
+const NICE_STANDBY = 10
 /** The end of the log in an error (characters). */
 const QUOTED_MAX = 500
 
@@ -67,6 +70,7 @@ export class ProxyProcess {
         // Neither a Ctrl-C for us nor our own end is one for it.
         detached: true,
       })
+      setNice(child.pid, NICE_STANDBY)
       return new ProxyProcess(child, isProtected, names)
     } finally {
       closeSync(log)
@@ -77,9 +81,20 @@ export class ProxyProcess {
     return this.#child.pid
   }
 
+  /** Whether its main thread wants to run: what it owes is then late, not lost. */
+  get isRunnable(): boolean {
+    try {
+      // After the name in parentheses, which may hold anything, comes the state.
+      return / R /.test(readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').replace(/^.*\)/s, ''))
+    } catch {
+      return false
+    }
+  }
+
   /** It may open the device now; the proxy before it must have ended. */
   begin(): void {
     rmSync(this.#names.nbd, { force: true })
+    setNice(this.#child.pid, 0)
     this.#child.stdin?.end('begin\n')
   }
 
@@ -128,5 +143,15 @@ export class ProxyProcess {
 
   #lastWords(): string {
     return readFileSync(this.#names.log, 'utf8').trim().slice(-QUOTED_MAX)
+  }
+}
+
+/** For the kernel it is a property of a thread, which those that it starts inherit. */
+function setNice(pid: number | undefined, nice: number): void {
+  if (pid === undefined) return
+  try {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), nice)
+  } catch {
+    // It has ended, which its exit says, or nobody lets us: then it is as nice as we are.
   }
 }

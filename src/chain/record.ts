@@ -13,6 +13,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import type { Logger } from 'pino'
 import type { Table } from '../host/dm-table.ts'
 
 export interface PathRecord {
@@ -22,8 +23,6 @@ export interface PathRecord {
   readonly device: string
   /** Its table on the disk. */
   readonly plain: Table
-  /** Processes that serve it, or did. */
-  readonly pids: readonly number[]
 }
 
 const EXTENSION = '.path'
@@ -40,7 +39,16 @@ export function writeRecord(path: string, record: PathRecord): void {
   renameSync(fresh, path)
 }
 
-export function readRecords(runFolder: string): PathRecord[] {
+/** One that cannot be read is logged and left where it is. */
+export function readRecords(runFolder: string, log: Logger): PathRecord[] {
   const names = readdirSync(runFolder).filter(name => name.endsWith(EXTENSION))
-  return names.map(name => JSON.parse(readFileSync(join(runFolder, name), 'utf8')) as PathRecord)
+  return names.flatMap(name => {
+    const path = join(runFolder, name)
+    try {
+      return [JSON.parse(readFileSync(path, 'utf8')) as PathRecord]
+    } catch (error) {
+      log.error({ err: error, path }, 'record of a disk path cannot be read')
+      return []
+    }
+  })
 }
