@@ -83,8 +83,7 @@ export class SourceSession {
       await this.#untilSynced()
       await this.#moveMemory()
     } catch (error) {
-      const { aborted, reason } = this.#abort.signal
-      this.#progress.fail(messageOf(aborted ? reason : error))
+      this.#progress.fail(messageOf(error))
     }
     await untilDone(log, async () => {
       await this.#move?.end()
@@ -254,7 +253,8 @@ export class SourceSession {
 
   /** Ends it in favour of the source, if that is still possible. */
   abort(problem: string): void {
-    if (this.#isGivenAway || this.#abort.signal.aborted) return
+    if (this.#isGivenAway || this.isOver || this.#abort.signal.aborted) return
+    this.#progress.fail(problem)
     this.#abort.abort(new Error(problem))
   }
 

@@ -1,5 +1,5 @@
 /** Two hosts with a daemon each, and one guest with one disk that runs at the source. */
-import { truncateSync, writeFileSync } from 'node:fs'
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import { connectVerbs } from '../../src/control/channel.ts'
@@ -109,6 +109,14 @@ export class TwoHosts implements AsyncDisposable {
     const isEnd = ({ phase }: SessionStatus): boolean =>
       phase === 'completed' || phase === 'failed' || phase === 'cancelled'
     return this.until(session, isEnd, host)
+  }
+
+  /** The source's end of it, as it would be by the kernel. */
+  killRelay(session: string): void {
+    const record = JSON.parse(
+      readFileSync(`${this.source.folder}/state/sessions/${session}.json`, 'utf8'),
+    ) as { processes: { pid: number }[] }
+    process.kill(record.processes[1]!.pid, 'SIGKILL')
   }
 
   async role(host: StubHost): Promise<string> {
