@@ -2,13 +2,15 @@
  * Puts the project's present build on a host: what a package would hold, below /opt/blkferry, and
  * then the project's own install script there.
  */
-import { existsSync, realpathSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { realpathSync } from 'node:fs'
+import { relative } from 'node:path'
 import { runCommand } from '../../src/host/run-command.ts'
 import type { Host } from './host.ts'
 import { PROJECT } from './layout.ts'
 
+/** The unpacked tree, and where its install script puts things. */
 const HOME = '/opt/blkferry'
+const INSTALLED = '/usr/local/lib/blkferry'
 const INSTALL_MS = 180_000
 
 /** Not needed to run; there is much of it. */
@@ -24,19 +26,26 @@ const BUILT = ['dist', 'scripts', 'package.json', 'src/vendor/nbd-client-ts']
 export async function install(host: Host): Promise<void> {
   await host.run(`mkdir -p ${HOME}`)
   await host.copy(PROJECT, [...LEFT_OUT, ...BUILT, ...(await productionModules())], HOME)
-  if (existsSync(join(PROJECT, 'scripts/install'))) {
-    await host.run(`${HOME}/scripts/install`, { timeoutMs: INSTALL_MS })
-  } else {
-    const link = `ln -sf ${HOME}/dist/cli/main.js /usr/local/bin/blkferry`
-    await host.run(`chmod +x ${HOME}/dist/cli/main.js && ${link}`)
-  }
+  await host.run(`${HOME}/scripts/install`, { timeoutMs: INSTALL_MS })
 }
 
-/** The present build in place of the one that was installed; running processes keep the old one. */
+/**
+ * The present build in place of the one that was installed, in less time than an installation takes.
+ * The daemon ends, and the next call starts the new one.
+ */
 export async function sync(host: Host): Promise<void> {
-  await host.run(`rm -rf ${HOME}/dist`)
   await host.copy(PROJECT, [...LEFT_OUT, ...BUILT], HOME)
-  await host.run(`chmod +x ${HOME}/dist/cli/main.js`)
+  const script = `set -e
+    rm -rf ${INSTALLED}/dist
+    cp -R ${HOME}/dist ${INSTALLED}/
+    cp -R ${HOME}/src/vendor/nbd-client-ts/dist ${INSTALLED}/node_modules/nbd-client-ts/
+    cp ${HOME}/scripts/uninstall ${INSTALLED}/scripts/
+    sed 's|^library=.*|library=${INSTALLED}|' ${HOME}/scripts/block-ferry >/tmp/block-ferry
+    install -m 755 /tmp/block-ferry /etc/xen/scripts/block-ferry
+    install -m 755 ${HOME}/scripts/xl-front-end /usr/local/sbin/xl
+    chmod +x ${INSTALLED}/dist/cli/main.js
+    ${INSTALLED}/scripts/uninstall --prefix /usr/local --stop-daemon`
+  await host.run(script)
 }
 
 /** Relative to the project. */

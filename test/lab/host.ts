@@ -7,7 +7,7 @@ import type { Readable, Writable } from 'node:stream'
 import { CommandError, runCommand } from '../../src/host/run-command.ts'
 import { SSH_FAILED, Ssh } from '../../src/host/ssh.ts'
 import { until } from './clock.ts'
-import type { Image } from './image.ts'
+import { KEY } from './image.ts'
 import type { HostName, Instance } from './layout.ts'
 import { Machine } from './machine.ts'
 
@@ -30,14 +30,12 @@ export class Host {
   readonly name: HostName
   readonly machine: Machine
   readonly #instance: Instance
-  readonly #image: Image
   #ssh: Ssh | undefined
 
-  constructor(instance: Instance, name: HostName, image: Image) {
+  constructor(instance: Instance, name: HostName) {
     this.name = name
     this.machine = new Machine(instance, name)
     this.#instance = instance
-    this.#image = image
   }
 
   /** Its name for the other one. */
@@ -114,7 +112,7 @@ export class Host {
 
   #connection(): Ssh {
     const extra = [
-      ...['-F', 'none', '-q', '-i', this.#image.key, '-p', `${this.machine.sshPort}`],
+      ...['-F', 'none', '-q', '-i', KEY, '-p', `${this.machine.sshPort}`],
       ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null'],
     ]
     this.#ssh ??= new Ssh('root@127.0.0.1', {

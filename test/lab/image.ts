@@ -44,15 +44,11 @@ const STEP_MS = 900_000
 /** Space in the root file system for logs, blkferry and files as disks (MiB). */
 const FREE_MIB = 700
 
-export interface Image {
-  readonly folder: string
-  readonly disk: string
-  /** Private key that dom0's root accepts. */
-  readonly key: string
-}
+/** Private key that every dom0's root accepts; the same for all images, whatever changes in them. */
+export const KEY = join(CACHE, 'key')
 
-/** Builds what is not in the cache yet, telling `say` about it. */
-export async function openImage(say: (line: string) => void): Promise<Image> {
+/** Builds what is not in the cache yet, telling `say` about it. Returns the folder. */
+export async function openImage(say: (line: string) => void): Promise<string> {
   const folder = join(CACHE, `image-${recipe()}`)
   if (!existsSync(folder)) {
     say('building the hosts: some minutes the first time')
@@ -66,7 +62,7 @@ export async function openImage(say: (line: string) => void): Promise<Image> {
       rmSync(building, { recursive: true, force: true })
     }
   }
-  return { folder, disk: join(folder, 'dom0.img'), key: join(folder, 'key') }
+  return folder
 }
 
 /** Everything that the image is made of, but for the versions that Debian offers just now. */
@@ -98,13 +94,13 @@ async function build(folder: string, say: (line: string) => void): Promise<void>
     version,
     modules: ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4'],
   })
-  await runCommand(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', join(folder, 'key')])
+  if (!existsSync(KEY)) await runCommand(['ssh-keygen', '-qt', 'ed25519', '-N', '', '-f', KEY])
   say('installing dom0')
   const root = join(folder, 'root')
   await unpackDebian(root)
   await addModules(root, from.kernel, version)
   await addGuest(join(root, 'lab'), from.guestKernel, guestVersion)
-  addOwnFiles(root, join(folder, 'key'))
+  addOwnFiles(root)
   await makeFileSystem(root, join(folder, 'dom0.img'))
   rmSync(root, { recursive: true })
 }
@@ -162,19 +158,19 @@ async function addGuest(to: string, kernel: string, version: string): Promise<vo
   rmSync(writer)
 }
 
-function addOwnFiles(root: string, key: string): void {
+function addOwnFiles(root: string): void {
   for (const name of ['init', 'modules', 'ask']) {
     cpSync(join(LAB, 'dom0', name), join(root, 'lab', name))
   }
   copyFileSync(process.execPath, join(root, 'usr/bin/node'))
   const ssh = join(root, 'root/.ssh')
   mkdirSync(ssh, { recursive: true, mode: 0o700 })
-  cpSync(key, join(ssh, 'id_ed25519'))
-  cpSync(`${key}.pub`, join(ssh, 'authorized_keys'))
+  cpSync(KEY, join(ssh, 'id_ed25519'))
+  cpSync(`${KEY}.pub`, join(ssh, 'authorized_keys'))
   const texts: Readonly<Record<string, string>> = {
     'root/.ssh/config': SSH_CONFIG,
     'etc/hosts': '127.0.0.1 localhost\n10.9.0.1 xena\n10.9.0.2 xenb\n',
-    'etc/modprobe.d/lab.conf': 'options nbd nbds_max=8 max_part=0\n',
+    'etc/modprobe.d/zz-lab.conf': 'options nbd nbds_max=8 max_part=0\n',
     'etc/ssh/sshd_config.d/lab.conf': 'UseDNS no\nMaxStartups 50\nMaxSessions 50\n',
     'etc/default/xen': 'XENCONSOLED_ARGS="--log=guest --log-dir=/var/log/xen/console"\n',
   }

@@ -17,7 +17,6 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { runCommand } from '../../src/host/run-command.ts'
 import { until } from './clock.ts'
-import type { Image } from './image.ts'
 import type { HostName, Instance } from './layout.ts'
 import { monitor } from './monitor.ts'
 
@@ -25,7 +24,7 @@ const CPU = 'max,-smap,-xsave,-xsaveopt,-xsavec,-xsaves,-avx,-avx2,-fma,-f16c,-r
 const XEN_OPTIONS =
   'dom0_mem=1280M,max:1280M dom0_max_vcpus=1 com1=115200,8n1 console=com1 ' +
   'loglvl=warning guest_loglvl=warning noreboot spec-ctrl=no xpti=0 pv-l1tf=0'
-const KERNEL_OPTIONS = 'console=hvc0 mitigations=off nopti quiet loglevel=4'
+const KERNEL_OPTIONS = 'console=hvc0 mitigations=off nopti quiet loglevel=4 net.ifnames=0'
 const DATA_DISK = '2G'
 
 /** `pv`: an older build that can migrate PV guests; the newest has no shadow paging. */
@@ -36,7 +35,8 @@ const HYPERVISOR_FILES = { newest: 'xen', pv: 'xen-pv' } as const
 export const MACHINE_RECIPE = [CPU, XEN_OPTIONS, KERNEL_OPTIONS, DATA_DISK].join('\n')
 
 export interface MachineOptions {
-  readonly image: Image
+  /** The folder of the image. */
+  readonly image: string
   readonly hypervisor: Hypervisor
   /** Port on loopback of the cable between the hosts; a listens, b connects. */
   readonly cable: number
@@ -76,9 +76,9 @@ export class Machine {
   }
 
   /** New disks: everything that was on the old ones is gone. */
-  async makeDisks(image: Image): Promise<void> {
+  async makeDisks(image: string): Promise<void> {
     const [root = '', data = ''] = this.disks
-    const base = ['-b', image.disk, '-F', 'raw']
+    const base = ['-b', join(image, 'dom0.img'), '-F', 'raw']
     await runCommand(['qemu-img', 'create', '-q', '-f', 'qcow2', ...base, root])
     await runCommand(['qemu-img', 'create', '-q', '-f', 'qcow2', data, DATA_DISK])
   }
@@ -152,7 +152,7 @@ export class Machine {
     const kernelOptions = `${KERNEL_OPTIONS} lab.host=${this.name}`
     const mac = `52:54:00:00:00:0${this.name}`
     const end = `${this.name === 'a' ? 'listen' : 'connect'}=127.0.0.1:${cable}`
-    const file = (name: string): string => join(image.folder, name)
+    const file = (name: string): string => join(image, name)
     const modules = `${file('vmlinuz')} ${kernelOptions.replaceAll(',', ',,')},${file('initrd')}`
     return [
       'qemu-system-x86_64',

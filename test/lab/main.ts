@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { install, sync } from './blkferry.ts'
 import { now, seconds } from './clock.ts'
 import { describe } from './evidence.ts'
+import { Host } from './host.ts'
 import { HOST_NAMES, type Instance, openInstance } from './layout.ts'
 import { report, runScenarios } from './run-scenarios.ts'
 import type { Scenario } from './scenario.ts'
@@ -50,16 +51,15 @@ async function main(words: string[]): Promise<number> {
   if (values.list) return print(list())
   const instance = openInstance(values.instance)
   if (at >= 0) return shell(instance, words[at + 1], words.slice(at + 2).join(' '))
-  const hypervisor = values.pv ? 'pv' : 'newest'
-  const open = (): Promise<TwoHosts> => TwoHosts.open(instance, hypervisor, say)
+  const hosts = new TwoHosts(instance, values.pv ? 'pv' : 'newest', say)
   switch (positionals[0]) {
     case 'up':
-      return up(await open())
+      return up(hosts)
     case 'sync':
-      await Promise.all((await open()).hosts.map(host => sync(host)))
+      await Promise.all(hosts.hosts.map(host => sync(host)))
       return 0
     case 'down':
-      await (await open()).stop()
+      await hosts.stop()
       return 0
   }
   const results = await runScenarios(choose(positionals, values.all), instance, values.keep, say)
@@ -82,9 +82,7 @@ async function shell(
 ): Promise<number> {
   const known = HOST_NAMES.find(host => host === name)
   if (known === undefined) throw new RangeError('--shell wants a host: a or b')
-  const [program, ...words] = (await TwoHosts.open(instance, 'newest', say))
-    .host(known)
-    .argv(command)
+  const [program, ...words] = new Host(instance, known).argv(command)
   const child = spawn(program, words, { stdio: 'inherit' })
   return new Promise((resolve, reject) => {
     child.on('error', reject)

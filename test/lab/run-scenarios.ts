@@ -32,7 +32,7 @@ export async function runScenarios(
     const wanted = scenarios.filter(({ hypervisor: own = 'newest' }) => own === hypervisor)
     if (wanted.length > 0) results.push(...(await runOn(hypervisor, wanted, instance, say)))
   }
-  if (!isKept) await (await TwoHosts.open(instance, 'newest', say)).stop()
+  if (!isKept) await new TwoHosts(instance, 'newest', say).stop()
   return results
 }
 
@@ -42,7 +42,7 @@ async function runOn(
   instance: Instance,
   say: Say,
 ): Promise<Result[]> {
-  const hosts = await TwoHosts.open(instance, hypervisor, say)
+  const hosts = new TwoHosts(instance, hypervisor, say)
   const results: Result[] = []
   let isInstalled = false
   for (const scenario of scenarios) {

@@ -3,12 +3,20 @@
  * disks are saved, and from then on each instance goes on from a copy, in seconds. An instance can
  * save further states of its own, and go back to them.
  */
-import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, join } from 'node:path'
 import { now, seconds, until } from './clock.ts'
 import { Host } from './host.ts'
-import { type Image, openImage } from './image.ts'
-import { CACHE, HOST_NAMES, type HostName, type Instance } from './layout.ts'
+import { openImage } from './image.ts'
+import { CACHE, type HostName, type Instance } from './layout.ts'
 import { freePort, type Hypervisor, MACHINE_RECIPE } from './machine.ts'
 import { digest } from './packages.ts'
 
@@ -24,22 +32,15 @@ export class TwoHosts {
   readonly b: Host
   readonly hypervisor: Hypervisor
   readonly instance: Instance
-  readonly #image: Image
   readonly #say: Say
 
-  private constructor(instance: Instance, image: Image, hypervisor: Hypervisor, say: Say) {
+  /** Starts nothing: the hosts may be running already. */
+  constructor(instance: Instance, hypervisor: Hypervisor, say: Say) {
     this.instance = instance
     this.hypervisor = hypervisor
-    this.#image = image
     this.#say = say
-    this.a = new Host(instance, 'a', image)
-    this.b = new Host(instance, 'b', image)
-  }
-
-  /** Builds and boots what was never built and booted; starts nothing of the instance. */
-  static async open(instance: Instance, hypervisor: Hypervisor, say: Say): Promise<TwoHosts> {
-    const image = await openImage(say)
-    return new TwoHosts(instance, image, hypervisor, say)
+    this.a = new Host(instance, 'a')
+    this.b = new Host(instance, 'b')
   }
 
   get hosts(): readonly Host[] {
@@ -54,10 +55,10 @@ export class TwoHosts {
     return name === 'a' ? this.a : this.b
   }
 
-  /** Both hosts freshly booted, with nothing of an earlier use. */
+  /** Both hosts freshly booted, with nothing of an earlier use. Builds what was never built. */
   async begin(): Promise<void> {
     await this.stop()
-    const saved = await this.#savedState()
+    const saved = await this.#savedState(await this.#openImage())
     for (const host of this.hosts) {
       for (const disk of host.machine.disks) {
         cpSync(join(saved, host.name, basename(disk)), disk)
@@ -76,7 +77,8 @@ export class TwoHosts {
   /** Both hosts, from power on to `xl info`. Returns how long it took (ms). */
   async boot(): Promise<number> {
     await this.stop()
-    for (const host of this.hosts) await host.machine.makeDisks(this.#image)
+    const image = await this.#openImage()
+    for (const host of this.hosts) await host.machine.makeDisks(image)
     const start = now()
     await this.#withOneRetry('a boot', () => this.#start(BOOT_MS))
     return now() - start
@@ -95,7 +97,7 @@ export class TwoHosts {
   async #start(timeoutMs: number, state?: string): Promise<void> {
     await this.stop()
     const cable = await freePort()
-    const options = { image: this.#image, hypervisor: this.hypervisor, cable }
+    const options = { image: this.#image(), hypervisor: this.hypervisor, cable }
     for (const host of this.hosts) {
       await host.machine.start(state === undefined ? options : { ...options, state })
     }
@@ -105,6 +107,17 @@ export class TwoHosts {
         await host.connect(timeoutMs)
       }),
     )
+  }
+
+  async #openImage(): Promise<string> {
+    const image = await openImage(this.#say)
+    writeFileSync(join(this.instance.folder, 'image'), image)
+    return image
+  }
+
+  /** The one that the present disks were made for, which need not be the newest. */
+  #image(): string {
+    return readFileSync(join(this.instance.folder, 'image'), 'utf8')
   }
 
   async #withOneRetry(what: string, start: () => Promise<void>): Promise<void> {
@@ -117,8 +130,8 @@ export class TwoHosts {
   }
 
   /** The folder with the disks of both hosts that hold the state `ready`; made by a cold boot. */
-  async #savedState(): Promise<string> {
-    const what = [this.#image.folder, MACHINE_RECIPE, this.hypervisor].join('\n')
+  async #savedState(image: string): Promise<string> {
+    const what = [image, MACHINE_RECIPE, this.hypervisor].join('\n')
     const folder = join(CACHE, `state-${digest(what)}`)
     if (existsSync(folder)) return folder
     const took = await this.boot()
@@ -148,5 +161,3 @@ async function waitForConsole(host: Host, timeoutMs: number): Promise<void> {
     return text.includes('lab: ready') || undefined
   })
 }
-
-export { HOST_NAMES }
