@@ -30,7 +30,7 @@ export async function install(host: Host): Promise<void> {
 }
 
 /**
- * The present build in place of the one that was installed, in less time than an installation takes.
+ * The present build in place of the installed one, in less time than an installation takes.
  * The daemon ends, and the next call starts the new one.
  */
 export async function sync(host: Host): Promise<void> {

@@ -44,7 +44,7 @@ const STEP_MS = 900_000
 /** Space in the root file system for logs, blkferry and files as disks (MiB). */
 const FREE_MIB = 700
 
-/** Private key that every dom0's root accepts; the same for all images, whatever changes in them. */
+/** Private key that every dom0 accepts, the same for all images. */
 export const KEY = join(CACHE, 'key')
 
 /** Builds what is not in the cache yet, telling `say` about it. Returns the folder. */
