@@ -21,6 +21,10 @@ export interface Context {
 export interface Positional {
   readonly name: string
   readonly help: string
+  /** May be left out; only the last ones. */
+  readonly isOptional?: boolean
+  /** Once or more; only the last one. It takes all words from its first on, options too. */
+  readonly isRepeated?: boolean
 }
 
 export interface Description {
@@ -74,7 +78,7 @@ function readWords(command: Description, words: readonly string[]) {
   })
   // Not strict only because the sentences for what is wrong are ours: all of it is checked below.
   const { tokens } = parseArgs({
-    args: [...words],
+    args: endOptions(command, words),
     options: Object.fromEntries(kinds),
     strict: false,
     allowPositionals: true,
@@ -96,6 +100,20 @@ function readWords(command: Description, words: readonly string[]) {
     return found.get(name) ?? (fallback === undefined ? [] : [fallback])
   }
   return { given, positionals }
+}
+
+/** Puts `--` before words that are somebody else's command line. */
+function endOptions(command: Description, words: readonly string[]): string[] {
+  if (command.positionals.at(-1)?.isRepeated !== true) return [...words]
+  let index = 0
+  while (index < words.length) {
+    const word = words[index]!
+    if (word === '--') return [...words]
+    if (!word.startsWith('--')) break
+    const takesNext = findOption(command.options, word.slice(2))?.placeholder != null
+    index += takesNext ? 2 : 1
+  }
+  return [...words.slice(0, index), '--', ...words.slice(index)]
 }
 
 interface OptionToken {
@@ -128,11 +146,11 @@ function checkCounts(
   positionals: readonly string[],
 ): void {
   const missing = command.positionals[positionals.length]
-  if (missing !== undefined) {
+  if (missing !== undefined && missing.isOptional !== true) {
     throw new UsageError(`${command.name} needs ${missing.name}: ${missing.help}`)
   }
   const extra = positionals[command.positionals.length]
-  if (extra !== undefined) {
+  if (extra !== undefined && command.positionals.at(-1)?.isRepeated !== true) {
     throw new UsageError(`${JSON.stringify(extra)} is one word too many: ${seeHelp(command)}`)
   }
   for (const [name, option] of Object.entries(command.options)) {

@@ -1,5 +1,10 @@
 /** All commands, in the order in which help lists them. */
+import { channelCommand, relayCommand, relayReceiveCommand } from './between-hosts.ts'
 import type { Command } from './command.ts'
+import { daemonCommand } from './daemon.ts'
+import { doctorCommand } from './doctor.ts'
+import { hotplugCommand } from './hotplug.ts'
+import { migrateCommand } from './migrate.ts'
 import { mirrorCancelCommand } from './mirror-cancel.ts'
 import { mirrorCompleteCommand } from './mirror-complete.ts'
 import { mirrorResumeCommand } from './mirror-resume.ts'
@@ -8,11 +13,23 @@ import { mirrorStartCommand } from './mirror-start.ts'
 import { mirrorStatusCommand } from './mirror-status.ts'
 import { mirrorWaitCommand } from './mirror-wait.ts'
 import { serveCommand } from './serve.ts'
+import { cancelCommand, claimCommand, releaseCommand, resolveCommand } from './session-commands.ts'
 import { statusCommand } from './status.ts'
 
 export const COMMANDS: readonly Command[] = [
-  serveCommand,
+  migrateCommand,
   statusCommand,
+  cancelCommand,
+  resolveCommand,
+  releaseCommand,
+  claimCommand,
+  doctorCommand,
+  daemonCommand,
+  hotplugCommand,
+  channelCommand,
+  relayCommand,
+  relayReceiveCommand,
+  serveCommand,
   mirrorStartCommand,
   mirrorStatusCommand,
   mirrorWaitCommand,

@@ -14,6 +14,7 @@ export const EXIT = {
   difference: 6,
   control: 7,
   timeout: 8,
+  undefined: 9,
 } as const
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
@@ -24,10 +25,11 @@ export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   usage: 'the command line is wrong',
   disk: 'the disk cannot be opened or served (missing, in use, no permission, address taken)',
   target: 'the target refused or cannot be reached',
-  mirror: 'the mirror failed or was cancelled',
+  mirror: 'the mirror or the migration failed or was cancelled; the guest goes on at the source',
   difference: 'verify found a difference between the disks',
   control: 'the control socket does not answer, or speaks another version',
   timeout: 'it took longer than was allowed',
+  undefined: 'it is not known yet which host has the guest: see blkferry resolve',
 }
 
 const REMOTE: Readonly<Record<RemoteCode, ExitCode>> = {

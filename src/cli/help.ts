@@ -34,7 +34,7 @@ export function groupHelp(group: string, commands: readonly Description[]): stri
   const name = group === '' ? 'blkferry' : `blkferry ${group}`
   const summary =
     group === ''
-      ? 'serve a disk over NBD and move it to another host while it is written to'
+      ? 'move a Xen guest with its local disks to another host while it runs'
       : 'copy a disk that is being served to a target, and hand it over'
   return [
     `${name}: ${summary}`,
@@ -64,7 +64,9 @@ export function reference(groups: readonly string[], commands: readonly Descript
     'What `--help` prints, for every command. With `--json` a command prints one JSON document ' +
     'a line to stdout: its result, its updates, or `{"error":{"exitCode","kind","message"}}`. ' +
     'Without it a failure is one sentence on stderr. Sizes and rates: `64K`, `1GiB` and `100M` ' +
-    'are binary (a rate is per second), `800Mbit` is decimal bits per second.'
+    'are binary (a rate is per second), `800Mbit` is decimal bits per second. The host’s daemon ' +
+    'is looked for at `/run/blkferry/daemon.sock`, or where `BLKFERRY_SOCKET` says, and started ' +
+    'if it does not run.'
   return ['# Command line', '', wrap(introduction, 0), '', ...top, ...each].join('\n')
 }
 
@@ -74,8 +76,14 @@ function usage(command: Description): string {
     const form = optionForm(name, option)
     return option.isRepeatable ? [form, `[${form} ...]`] : [form]
   })
-  const positionals = command.positionals.map(({ name }) => name)
-  return ['blkferry', command.name, ...positionals, ...required, '[options]'].join(' ')
+  const positionals = command.positionals.map(({ name, isOptional, isRepeated }) => {
+    const shown = isRepeated === true ? `${name} [${name} ...]` : name
+    return isOptional === true ? `[${shown}]` : shown
+  })
+  const options = [...required, '[options]']
+  const takesAll = command.positionals.at(-1)?.isRepeated === true
+  const words = takesAll ? [...options, ...positionals] : [...positionals, ...options]
+  return ['blkferry', command.name, ...words].join(' ')
 }
 
 function optionForm(name: string, option: Option<unknown>): string {

@@ -128,6 +128,11 @@ export function repeated<T>(kind: Kind<T>, help: string): Option<readonly T[]> {
   return { placeholder: kind.placeholder, help, ...shape, read }
 }
 
+/** None, one or several, all of them kept in order. */
+export function several<T>(kind: Kind<T>, help: string): Option<readonly T[]> {
+  return { ...repeated(kind, help), isRequired: false }
+}
+
 function single<T>(
   kind: Kind<T>,
   help: string,

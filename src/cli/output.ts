@@ -44,6 +44,12 @@ export class Output {
     this.#isLineOpen = true
   }
 
+  /** A sentence on the way, on stderr: the command goes on. */
+  note(message: string): void {
+    this.#finishLine()
+    this.stderr.write(this.isJson ? `${JSON.stringify({ note: message })}\n` : `${message}\n`)
+  }
+
   failure(exitCode: ExitCode, message: string): void {
     const sentence = message.replaceAll(/\s*\n\s*/g, ' ')
     this.#finishLine()

@@ -25,7 +25,7 @@ import { startFailure } from './start-failure.ts'
 /** How long clients' requests may take to finish after the first signal. */
 export const STOP_MS_MAX = 15_000
 
-const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
+export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
 export type StartProxy = (options: ProxyOptions, log: Logger) => Promise<RunningProxy>
 
@@ -84,10 +84,7 @@ export const serveCommand = defineCommand({
       tlsPskFile: values['tls-psk'],
       connectionsMax: values['max-connections'],
     }
-    const begun = values.standby ? lineOn(process.stdin) : Promise.resolve()
-    // It may reject before anybody waits for it.
-    begun.catch(() => {})
-    const start: StartProxy = (chosen, logger) => startRealProxy(chosen, logger, begun)
+    const start = values.standby ? startRealStandby : startRealProxy
     return serve(proxyOptions, { context, log, start })
   },
 })
@@ -147,13 +144,17 @@ function checkTls({ listen, tlsPskFile }: ProxyOptions): void {
 }
 
 /** Loaded only here: the other commands start without the engines and their native parts. */
-async function startRealProxy(
-  proxyOptions: ProxyOptions,
-  log: Logger,
-  begun: Promise<void>,
-): Promise<RunningProxy> {
+async function startRealProxy(proxyOptions: ProxyOptions, log: Logger): Promise<RunningProxy> {
   const { startProxy } = await import('../proxy/proxy.ts')
-  return await startProxy(proxyOptions, log, begun)
+  return await startProxy(proxyOptions, log)
+}
+
+async function startRealStandby(proxyOptions: ProxyOptions, log: Logger): Promise<RunningProxy> {
+  const begun = lineOn(process.stdin)
+  // It may reject before anybody waits for it.
+  begun.catch(() => {})
+  const { startStandby } = await import('../proxy/proxy.ts')
+  return await startStandby(proxyOptions, log, begun)
 }
 
 /** Rejects if the input ends first: whoever keeps us ready has gone. */

@@ -17,7 +17,7 @@ const CONNECT_MS_MAX = 5000
 const POLL_MS = 100
 /** All that a daemon writes before its log works. */
 const LOG_FILE = '/var/log/blkferry.log'
-const KEPT = ['PATH', 'LANG', 'BLKFERRY_SOCKET', 'BLKFERRY_ROOT'] as const
+const KEPT = ['PATH', 'LANG', 'BLKFERRY_SOCKET'] as const
 /** The system's calls on device-mapper block a thread each. */
 const THREADS = '32'
 

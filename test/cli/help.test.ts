@@ -84,12 +84,17 @@ describe('a wrong command line is one sentence and exit code 2', () => {
     [['status', '--frob'], 'unknown option --frob: see blkferry status --help'],
     [['status', '-c', 'x'], 'unknown option -c: see blkferry status --help'],
     [['status', '--constructor'], 'unknown option --constructor'],
-    [['status'], 'status needs --control SOCK: the control socket'],
+    [['mirror', 'wait'], 'mirror wait needs --control SOCK: the control socket'],
     [['status', '--control'], '--control needs a value: --control SOCK'],
     [['status', '--control', '--json'], '--control needs a value'],
     [['status', '--control='], '--control must be text'],
     [['status', ...sock, ...sock], '--control is given 2 times: give it once'],
-    [['status', ...sock, 'more'], '"more" is one word too many: see blkferry status --help'],
+    [['cancel', 'web1', 'more'], '"more" is one word too many: see blkferry cancel --help'],
+    [['cancel'], 'cancel needs SESSION: its name or how it begins'],
+    [['status', 'web1', ...sock], '--control goes alone'],
+    [['migrate', 'web1'], 'migrate needs HOST: the other host, as ssh knows it'],
+    [['migrate', 'web1', 'h', '--', '-x'], '"-x" is one word too many'],
+    [['resolve', 'x', '--force', 'me'], '--force must be one of source, destination'],
     [['mirror', 'status', ...sock, '--watch=1'], '--watch takes no value: leave out =1'],
     [['mirror', 'set', ...sock], 'mirror set needs one of --bandwidth, --stall-ms and --copy-mode'],
     [['mirror', 'wait', ...sock, '--timeout', '0'], '--timeout must be seconds, above 0'],
@@ -134,7 +139,7 @@ describe('the nearest word', () => {
 
 describe('exit codes', () => {
   test('are distinct and explained', () => {
-    expect(Object.values(EXIT)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8])
+    expect(Object.values(EXIT)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     expect(Object.keys(EXIT_MEANINGS)).toEqual(Object.keys(EXIT))
   })
 
