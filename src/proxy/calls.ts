@@ -62,6 +62,8 @@ export type DataCalls = {
   mirrorCancel(nothing: undefined): Promise<MirrorStatus>
   mirrorComplete(params: MirrorCompleteParams): Promise<MirrorStatus>
   mirrorResume(nothing: undefined): MirrorStatus
+  /** Closes the disk, for another to be opened; there must be no client. */
+  close(nothing: undefined): Promise<void>
   /** Finishes what is under way, within the deadline, and closes everything. */
   stop(options: { deadlineMs: number }): Promise<void>
 }

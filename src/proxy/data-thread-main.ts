@@ -19,7 +19,7 @@ interface Opened {
 
 class DataThreadMain {
   readonly #link: ThreadLink<DataCalls, ControlCalls>
-  #openedOnce: Opened | undefined
+  #openedNow: Opened | undefined
 
   constructor(port: NonNullable<typeof parentPort>) {
     this.#link = new ThreadLink(port, {
@@ -31,13 +31,14 @@ class DataThreadMain {
       mirrorCancel: () => this.#opened.mirror.cancel(),
       mirrorComplete: params => this.#opened.mirror.complete(params),
       mirrorResume: () => this.#opened.mirror.resume(),
+      close: () => this.#stop(0),
       stop: ({ deadlineMs }) => this.#stop(deadlineMs),
     })
   }
 
   get #opened(): Opened {
-    assert(this.#openedOnce !== undefined, 'data thread: no disk is open')
-    return this.#openedOnce
+    assert(this.#openedNow !== undefined, 'data thread: no disk is open')
+    return this.#openedNow
   }
 
   async #open(options: OpenDisk): Promise<OpenedDisk> {
@@ -46,7 +47,7 @@ class DataThreadMain {
       const { engine, device, arena } = disk
       const mirror = new MirrorHost(disk, this.#link, options)
       const transmission = new Transmission(engine, device, arena, new Counters(options.counters))
-      this.#openedOnce = { disk, mirror, transmission }
+      this.#openedNow = { disk, mirror, transmission }
       return { ...disk.description, dirtyBytes: mirror.dirtyBytes }
     } catch (error) {
       await disk.close()
@@ -65,8 +66,9 @@ class DataThreadMain {
    * error.
    */
   async #stop(deadlineMs: number): Promise<void> {
-    if (this.#openedOnce === undefined) return
-    const { disk, mirror, transmission } = this.#openedOnce
+    if (this.#openedNow === undefined) return
+    const { disk, mirror, transmission } = this.#openedNow
+    this.#openedNow = undefined
     await mirror.close()
     const isHeld = disk.gate.isStopped
     const stopped = transmission.stop(isHeld ? 0 : deadlineMs)

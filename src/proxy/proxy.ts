@@ -11,12 +11,14 @@ import { listenControl } from '../control/channel.ts'
 import { Counters } from '../nbd/counters.ts'
 import { exportInfo } from '../nbd/export-info.ts'
 import type { TlsKeys } from '../nbd/server-tls.ts'
+import type { OpenedDisk } from './calls.ts'
 import { Cleanup } from './cleanup.ts'
 import { Clients } from './clients.ts'
 import { controlHandlers } from './control-handlers.ts'
 import { DataThread } from './data-thread.ts'
 import { listen } from './listener.ts'
 import type { ProxyOptions, Proxy as RunningProxy } from './options.ts'
+import { rehearse, type Serve } from './rehearsal.ts'
 import { ServeError } from './serve-error.ts'
 import { connectTarget } from './target.ts'
 import { readTlsKeys } from './tls-keys.ts'
@@ -24,53 +26,70 @@ import { readTlsKeys } from './tls-keys.ts'
 /** How long a soft shutdown waits for requests under way. */
 export const STOP_DEADLINE_MS = 10_000
 
+/** Serves a disk. Rejects with `ServeError` when it cannot, having left nothing behind. */
+export async function startProxy(options: ProxyOptions, log: Logger): Promise<RunningProxy> {
+  return await start(options, log, async () => {})
+}
+
 /**
- * Serves a disk. Rejects with `ServeError` when it cannot, having left nothing behind. All that
- * takes no disk, as the data thread, is made ready at once; the disk is opened when `begun` has
- * settled.
+ * The same, but all that takes no disk is made ready at once, and tried on a scratch file; the disk
+ * is opened when `begun` has settled.
  */
-export async function startProxy(
+export async function startStandby(
   options: ProxyOptions,
   log: Logger,
-  begun: Promise<void> = Promise.resolve(),
+  begun: Promise<void>,
 ): Promise<RunningProxy> {
-  const uris = options.listen.map(uri => parseNbdUri(uri, { portMin: 0 }))
-  const tlsKeys = tlsKeysFor(uris, options.tlsPskFile)
+  return await start(options, log, async threads => {
+    const serve: Serve = (rehearsed, cleanup) => serveDisk(rehearsed, threads, cleanup)
+    const close = () => threads.data.call('close', undefined)
+    const failed = (error: Error) => log.warn({ err: error }, 'rehearsal failed')
+    await rehearse(options, serve, close).catch(failed)
+    await begun
+  })
+}
+
+interface Threads {
+  readonly data: DataThread
+  readonly clients: Clients
+  readonly log: Logger
+}
+
+async function start(
+  options: ProxyOptions,
+  log: Logger,
+  prepare: (threads: Threads) => Promise<void>,
+): Promise<RunningProxy> {
   const cleanup = new Cleanup()
   try {
-    return await start(options, { uris, tlsKeys, cleanup, log, begun })
+    const data = new DataThread({
+      connectTarget,
+      log: ({ level, message, fields }) => log[level](fields, message),
+    })
+    const clients = new Clients(data, log, options.connectionsMax)
+    // Last, when the data thread has let go of them and what it said is on its way.
+    cleanup.defer(() => clients.close())
+    cleanup.defer(() => data.stop(STOP_DEADLINE_MS))
+    await prepare({ data, clients, log })
+    const { disk, listening } = await serveDisk(options, { data, clients, log }, cleanup)
+    const { isDirect, engineReason, dirtyBytes } = disk
+    log.info({ listening, engine: disk.engine, engineReason, isDirect, dirtyBytes }, 'serving')
+    return running(data, cleanup, listening, log)
   } catch (error) {
     await cleanup.run().catch(late => log.warn({ err: late }, 'clean-up failed'))
     throw error
   }
 }
 
-async function start(
+/** Opens the disk and listens; `cleanup` ends the listening and leaves the disk open. */
+async function serveDisk(
   options: ProxyOptions,
-  {
-    uris,
-    tlsKeys,
-    cleanup,
-    log,
-    begun,
-  }: {
-    readonly uris: readonly NbdUri[]
-    readonly tlsKeys: TlsKeys | undefined
-    readonly cleanup: Cleanup
-    readonly log: Logger
-    readonly begun: Promise<void>
-  },
-): Promise<RunningProxy> {
+  { data, clients, log }: Threads,
+  cleanup: Cleanup,
+): Promise<{ disk: OpenedDisk; listening: readonly string[] }> {
+  const uris = options.listen.map(uri => parseNbdUri(uri, { portMin: 0 }))
+  const tlsKeys = tlsKeysFor(uris, options.tlsPskFile)
   const counters = new Counters()
-  const data = new DataThread({
-    connectTarget,
-    log: ({ level, message, fields }) => log[level](fields, message),
-  })
-  const clients = new Clients(data, log, options.connectionsMax)
-  // Last, when the data thread has let go of them and what it said is on its way.
-  cleanup.defer(() => clients.close())
-  cleanup.defer(() => data.stop(STOP_DEADLINE_MS))
-  await begun
   const { path, readOnly, held, direct, engine, bitmap, exportName } = options
   const disk = await data
     .call('open', { path, readOnly, held, direct, engine, bitmap, counters: counters.buffer })
@@ -93,9 +112,7 @@ async function start(
     cleanup.defer(() => listener.close())
     listening.push(formatNbdUri({ ...listener.uri, exportName }))
   }
-  const { isDirect, engineReason, dirtyBytes } = disk
-  log.info({ listening, engine: disk.engine, engineReason, isDirect, dirtyBytes }, 'serving')
-  return running(data, cleanup, listening, log)
+  return { disk, listening }
 }
 
 function running(

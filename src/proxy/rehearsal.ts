@@ -1,0 +1,82 @@
+/**
+ * What a process does for the first time takes it many times longer than later, and a guest waits
+ * for a proxy that takes over. So one that stands by serves a scratch file to itself first: every
+ * module is loaded and every function on the way of a request has been compiled, in both threads.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { NbdClient } from 'nbd-client-ts'
+import { connectControl } from '../control/channel.ts'
+import { Cleanup } from './cleanup.ts'
+import type { ProxyOptions } from './options.ts'
+
+const DISK_BYTES = 1024 * 1024
+const REQUEST_BYTES = 4096
+/** Enough for the engine's and the filters' functions to be known to be busy. */
+const ROUNDS = 100
+const ANSWER_MS_MAX = 60_000
+
+export type Serve = (options: ProxyOptions, cleanup: Cleanup) => Promise<unknown>
+
+/**
+ * `serve` as it will be done later, `closeDisk` for what it has opened. Leaves nothing behind. What
+ * `options` say of the disk and of who may connect is not used.
+ */
+export async function rehearse(
+  options: ProxyOptions,
+  serve: Serve,
+  closeDisk: () => Promise<void>,
+): Promise<void> {
+  // Where the control socket is to be there is room and a tmpfs, and nobody else.
+  const parent = options.control === undefined ? tmpdir() : dirname(options.control)
+  const folder = mkdtempSync(join(parent, 'rehearsal-'))
+  const cleanup = new Cleanup()
+  cleanup.defer(async () => rmSync(folder, { recursive: true }))
+  try {
+    const path = join(folder, 'disk')
+    const control = join(folder, 'control')
+    const uri = `nbd+unix:///?socket=${encodeURIComponent(join(folder, 'nbd'))}`
+    writeFileSync(path, Buffer.alloc(DISK_BYTES))
+    cleanup.defer(closeDisk)
+    await serve(scratchOptions(options, { path, control, uri }), cleanup)
+    const client = await connectControl(control)
+    cleanup.defer(async () => client.close())
+    await client.call('status', {}, { timeoutMs: ANSWER_MS_MAX })
+    await exchange(uri)
+  } finally {
+    await cleanup.run()
+  }
+}
+
+function scratchOptions(
+  options: ProxyOptions,
+  { path, control, uri }: { path: string; control: string; uri: string },
+): ProxyOptions {
+  return {
+    ...options,
+    path,
+    control,
+    listen: [uri],
+    bitmap: undefined,
+    tlsPskFile: undefined,
+    exportName: '',
+    readOnly: false,
+    held: false,
+    direct: 'auto',
+  }
+}
+
+async function exchange(uri: string): Promise<void> {
+  const client = await NbdClient.connect(uri, { structuredReplies: false, contexts: [] })
+  try {
+    const bytes = Buffer.alloc(REQUEST_BYTES)
+    for (let round = 0; round < ROUNDS; round++) {
+      const offset = (round * REQUEST_BYTES) % DISK_BYTES
+      await Promise.all([client.write(offset, bytes), client.read(offset, REQUEST_BYTES)])
+    }
+    await client.flush()
+  } finally {
+    await client.disconnect()
+  }
+}
