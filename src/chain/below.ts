@@ -161,22 +161,24 @@ export class Below {
 
   /** Has the next proxy wait in the wings. Only for speed: without one it is started when due. */
   prepareNext(): void {
-    this.#standby ??= this.#spawn()
+    this.#standby ??= this.#spawn({ isStandby: true })
   }
 
-  #spawn(): ProxyProcess {
+  #spawn({ isStandby }: { isStandby: boolean }): ProxyProcess {
     const { proxyCommand: command, log } = this.#options
-    const proxy = ProxyProcess.spawn({ command, node: this.#fence.node, names: this.#names })
+    const node = this.#fence.node
+    const proxy = ProxyProcess.spawn({ command, node, names: this.#names, isStandby })
     if (!proxy.isProtected) log.warn('proxy is not protected against memory pressure')
     return proxy
   }
 
   async #serve(): Promise<Served> {
     const { nbd } = this.#options
-    const proxy = this.#standby ?? this.#spawn()
+    const standby = this.#standby?.hasEnded === false ? this.#standby : undefined
     this.#standby = undefined
+    standby?.begin()
+    const proxy = standby ?? this.#spawn({ isStandby: false })
     try {
-      proxy.begin()
       const socket = await proxy.ready()
       const link = await connectLink(nbd, socket, {
         size: this.#guest.size,

@@ -28,6 +28,7 @@ export interface ProxyProcessOptions {
   /** The device that it serves. */
   readonly node: string
   readonly names: ChainNames
+  readonly isStandby: boolean
 }
 
 export class ProxyProcess {
@@ -56,13 +57,14 @@ export class ProxyProcess {
   }
 
   /**
-   * Starts the process and does not wait for it. It touches nothing before `begin`, so there may be
-   * one in the path and one that stands by.
+   * Starts the process and does not wait for it. One that stands by touches nothing before `begin`,
+   * and so may be there beside the one in the path.
    */
-  static spawn({ command, node, names }: ProxyProcessOptions): ProxyProcess {
+  static spawn({ command, node, names, isStandby }: ProxyProcessOptions): ProxyProcess {
+    if (!isStandby) rmSync(names.nbd, { force: true })
     const listen = `nbd+unix:///?socket=${encodeURIComponent(names.nbd)}`
     const words = ['serve', node, '--held', '--listen', listen, '--control', names.control]
-    words.push('--bitmap', names.bitmap, '--standby')
+    words.push('--bitmap', names.bitmap, ...(isStandby ? ['--standby'] : []))
     const log = openSync(names.log, 'a', 0o600)
     try {
       const { child, isProtected } = spawnIoProcess([...command, ...words], {
@@ -70,7 +72,7 @@ export class ProxyProcess {
         // Neither a Ctrl-C for us nor our own end is one for it.
         detached: true,
       })
-      setNice(child.pid, NICE_STANDBY)
+      if (isStandby) setNice(child.pid, NICE_STANDBY)
       return new ProxyProcess(child, isProtected, names)
     } finally {
       closeSync(log)
@@ -79,6 +81,10 @@ export class ProxyProcess {
 
   get pid(): number | undefined {
     return this.#child.pid
+  }
+
+  get hasEnded(): boolean {
+    return this.#end !== undefined
   }
 
   /** Whether its main thread wants to run: what it owes is then late, not lost. */
@@ -91,7 +97,7 @@ export class ProxyProcess {
     }
   }
 
-  /** It may open the device now; the proxy before it must have ended. */
+  /** The end of standing by: the proxy before it must have ended. */
   begin(): void {
     rmSync(this.#names.nbd, { force: true })
     setNice(this.#child.pid, 0)
