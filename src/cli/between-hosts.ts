@@ -21,13 +21,14 @@ export const channelCommand = defineCommand({
     const socket = await connectDaemon()
     const input = new Socket({ fd: 0, readable: true, writable: false })
     const output = new Socket({ fd: 1, readable: false, writable: true })
-    const over = new Promise<void>(resolve => {
-      for (const stream of [socket, output]) stream.on('close', () => resolve())
+    input.pipe(socket).pipe(output)
+    // Whichever goes, nobody is left to hear the rest.
+    await new Promise<void>(resolve => {
+      for (const stream of [input, socket, output]) {
+        stream.on('error', () => resolve())
+        stream.on('close', () => resolve())
+      }
     })
-    for (const stream of [socket, input, output]) stream.on('error', () => stream.destroy())
-    input.pipe(socket)
-    socket.pipe(output)
-    await over
     return EXIT.ok
   },
 })

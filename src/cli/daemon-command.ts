@@ -31,7 +31,10 @@ export async function withDaemon<T>(use: (client: DaemonClient) => Promise<T>): 
   return await use(client)
 }
 
-/** What makes ssh, which the daemon runs, the caller's own: keys, agent, names. */
+/**
+ * What makes ssh, which the daemon runs, the caller's own: keys, agent, names. With it goes where
+ * the daemon was found, for the relay that xl starts.
+ */
 const SSH_ENVIRONMENT = [
   'HOME',
   'USER',
@@ -42,6 +45,7 @@ const SSH_ENVIRONMENT = [
   'SSH_AUTH_SOCK',
   'KRB5CCNAME',
   'XDG_RUNTIME_DIR',
+  'BLKFERRY_SOCKET',
 ] as const
 
 export function sshAccess(options: readonly string[]): SshAccess {

@@ -36,6 +36,8 @@ export const daemonCommand = defineCommand({
       context.output.stderr as pino.DestinationStream,
     )
     const socket = values.socket ?? daemonSocket()
+    // For xl, which we start, and for what it starts: hotplug script and relay.
+    process.env.BLKFERRY_SOCKET = socket
     const inheritedFd = takeListenFd(process.env, process.pid)
     const { openHost } = await import('../daemon/real-host.ts')
     const { runDaemon } = await import('../daemon/daemon.ts')

@@ -8,13 +8,9 @@ import process from 'node:process'
 import type { Context } from './command.ts'
 import { EXIT } from './exit-codes.ts'
 import { Output } from './output.ts'
-import { runProgram } from './programs.ts'
 import { asksFor, run } from './run.ts'
 
 const words = process.argv.slice(2)
-
-const exitCode = await runProgram(words)
-if (exitCode !== undefined) process.exit(exitCode)
 
 /** Their stdin and stdout are a connection, which nothing of ours may get into or hold open. */
 const isConnection = ['relay', 'relay-receive', 'channel'].includes(words[0] ?? '')

@@ -15,6 +15,10 @@ import { DAEMON_SOCKET } from '../daemon/messages.ts'
 const START_MS_MAX = 15_000
 const CONNECT_MS_MAX = 5000
 const POLL_MS = 100
+/** For a daemon of somebody else's to listen, when ours has ended. */
+const OTHER_MS_MAX = 3000
+/** How a command's own sentence begins. */
+const SPEAKER = 'blkferry: '
 /** All that a daemon writes before its log works. */
 const LOG_FILE = '/var/log/blkferry.log'
 const KEPT = ['PATH', 'LANG', 'BLKFERRY_SOCKET'] as const
@@ -30,15 +34,20 @@ export function daemonSocket(): string {
 export async function connectDaemon(path: string = daemonSocket()): Promise<Socket> {
   const first = await connectPath(path, CONNECT_MS_MAX).catch(refusalOf)
   if (!(first instanceof ControlError)) return first
-  await startDaemon(path)
-  for (let leftMs = START_MS_MAX; ; leftMs -= POLL_MS) {
+  const started = await startDaemon(path)
+  let leftMs = START_MS_MAX
+  for (;;) {
     const socket = await connectPath(path, CONNECT_MS_MAX).catch(refusalOf)
     if (!(socket instanceof ControlError)) return socket
+    // It may have met one that somebody else started and that does not listen yet.
+    if (started.hasEnded) leftMs = Math.min(leftMs, OTHER_MS_MAX)
     if (leftMs <= 0) {
-      const advice = `see ${LOG_FILE}, or run blkferry daemon by hand`
-      throw new ControlError('closed', `the daemon did not start: ${advice}`, { cause: socket })
+      throw new ControlError('closed', `the daemon did not start: ${started.why()}`, {
+        cause: socket,
+      })
     }
     await sleep(POLL_MS)
+    leftMs -= POLL_MS
   }
 }
 
@@ -50,16 +59,23 @@ function refusalOf(error: unknown): ControlError {
   throw error
 }
 
-async function startDaemon(path: string): Promise<void> {
-  const { closeSync, existsSync, mkdirSync, openSync } = await import('node:fs')
+interface Started {
+  hasEnded: boolean
+  /** What it said last, or where to look. */
+  why(): string
+}
+
+async function startDaemon(path: string): Promise<Started> {
+  const { closeSync, existsSync, mkdirSync, openSync, readFileSync } = await import('node:fs')
   const { spawn, spawnSync } = await import('node:child_process')
   if (path === DAEMON_SOCKET && existsSync('/run/systemd/system')) {
     const { status } = spawnSync('systemctl', ['start', 'blkferry.socket'], { stdio: 'ignore' })
-    if (status === 0) return
+    const why = () => 'see systemctl status blkferry.socket blkferry.service'
+    if (status === 0) return { hasEnded: false, why }
   }
   const { dirname } = await import('node:path')
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  const log = openSync(path === DAEMON_SOCKET ? LOG_FILE : `${path}.log`, 'a', 0o600)
+  const logFile = path === DAEMON_SOCKET ? LOG_FILE : `${path}.log`
+  const log = openLog()
   try {
     const main = new URL('main.js', import.meta.url).pathname
     const kept = KEPT.flatMap(name => {
@@ -72,9 +88,32 @@ async function startDaemon(path: string): Promise<void> {
       stdio: ['ignore', log, log],
       env: { UV_THREADPOOL_SIZE: THREADS, ...Object.fromEntries(kept) },
     })
-    daemon.on('error', () => {})
+    const started: Started = {
+      hasEnded: false,
+      why: () => {
+        const last = readFileSync(logFile, 'utf8').trimEnd().split('\n').at(-1) ?? ''
+        const said = started.hasEnded && last.startsWith(SPEAKER) ? last.slice(SPEAKER.length) : ''
+        return said === '' ? `see ${logFile}, or run blkferry daemon by hand` : said
+      },
+    }
+    const ended = (): void => {
+      started.hasEnded = true
+    }
+    daemon.on('error', ended)
+    daemon.on('exit', ended)
     daemon.unref()
+    return started
   } finally {
     closeSync(log)
+  }
+
+  function openLog(): number {
+    try {
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+      return openSync(logFile, 'a', 0o600)
+    } catch (error) {
+      const problem = `cannot start the daemon (${(error as Error).message})`
+      throw new ControlError('closed', `${problem}: run this as root`, { cause: error })
+    }
   }
 }
