@@ -14,7 +14,8 @@ export const STARVED_MS_MAX = 5000
 
 /**
  * `hung`: it does not answer. `silent`: it has closed the connection. `disk error`: the disk has
- * refused a request, and the guest is to hear of it. `path`: the kernel has given the connection up.
+ * refused a request, and the guest is to hear of it. `path`: the kernel has given the connection
+ * up.
  */
 export type Ailment = 'hung' | 'silent' | 'disk error' | 'path'
 

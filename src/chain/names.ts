@@ -28,7 +28,8 @@ const NAME_MAX = 64
 /** Throws DiskPathError `device` for a name that a device or a file cannot have. */
 export function chainNames(session: string, disk: string, runFolder: string): ChainNames {
   const name = `${session}-${disk}`
-  if (!/^[A-Za-z0-9_-]+$/.test(name) || name.length > NAME_MAX) {
+  const isWord = [session, disk].every(word => /^[A-Za-z0-9_-]+$/.test(word))
+  if (!isWord || name.length > NAME_MAX) {
     const rule = `letters, digits, - and _, together at most ${NAME_MAX} characters`
     throw new DiskPathError('device', `session and disk "${name}" must be ${rule}`)
   }

@@ -104,6 +104,8 @@ export class FakeDeviceMapper implements DmControl {
       case 10:
         device.loaded = undefined
         return 0
+      case 11:
+        return putDependencies(buffer, device.live ?? [])
       case 12:
         return putLines(buffer, device.live ?? [], (flags & (1 << 4)) !== 0)
       default:
@@ -157,6 +159,19 @@ function linesOf(buffer: Buffer): Line[] {
     offset += buffer.readUInt32LE(offset + 20)
   }
   return lines
+}
+
+/** Of linear lines only, which is all that a fake has to know. */
+function putDependencies(buffer: Buffer, lines: readonly Line[]): number {
+  const below = lines.flatMap(({ kind, parameters }) => {
+    const [major, minor] = parameters.split(/[: ]/).map(Number)
+    return kind === 'linear' ? [encodeNumbers(major!, minor!)] : []
+  })
+  buffer.writeUInt32LE(below.length, HEADER)
+  below.forEach((device, index) => {
+    buffer.writeBigUInt64LE(device, HEADER + 8 + index * 8)
+  })
+  return 0
 }
 
 /** Here `next` counts from the first line; multipath answers with a blank at the end. */
