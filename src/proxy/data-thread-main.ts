@@ -7,7 +7,7 @@ import { parentPort } from 'node:worker_threads'
 import { Counters } from '../nbd/counters.ts'
 import { Transmission } from '../nbd/transmission.ts'
 import type { AttachClient, ControlCalls, DataCalls, OpenDisk, OpenedDisk } from './calls.ts'
-import { Disk } from './disk.ts'
+import { closeFooting, Disk, type Footing } from './disk.ts'
 import { MirrorHost } from './mirror-host.ts'
 import { ThreadLink } from './thread-link.ts'
 
@@ -20,6 +20,8 @@ interface Opened {
 class DataThreadMain {
   readonly #link: ThreadLink<DataCalls, ControlCalls>
   #openedNow: Opened | undefined
+  /** Of a disk that was closed, for the next one. */
+  #footing: Footing | undefined
 
   constructor(port: NonNullable<typeof parentPort>) {
     this.#link = new ThreadLink(port, {
@@ -31,7 +33,10 @@ class DataThreadMain {
       mirrorCancel: () => this.#opened.mirror.cancel(),
       mirrorComplete: params => this.#opened.mirror.complete(params),
       mirrorResume: () => this.#opened.mirror.resume(),
-      close: () => this.#stop(0),
+      close: async () => {
+        const disk = await this.#letGo(0)
+        this.#footing = await disk?.closeDevice()
+      },
       stop: ({ deadlineMs }) => this.#stop(deadlineMs),
     })
   }
@@ -42,7 +47,9 @@ class DataThreadMain {
   }
 
   async #open(options: OpenDisk): Promise<OpenedDisk> {
-    const disk = await Disk.open(options)
+    const footing = this.#footing
+    this.#footing = undefined
+    const disk = await Disk.open(options, footing)
     try {
       const { engine, device, arena } = disk
       const mirror = new MirrorHost(disk, this.#link, options)
@@ -65,8 +72,8 @@ class DataThreadMain {
    * their clients are dropped unanswered, so that a guest above sees a lost connection and not an
    * error.
    */
-  async #stop(deadlineMs: number): Promise<void> {
-    if (this.#openedNow === undefined) return
+  async #letGo(deadlineMs: number): Promise<Disk | undefined> {
+    if (this.#openedNow === undefined) return undefined
     const { disk, mirror, transmission } = this.#openedNow
     this.#openedNow = undefined
     await mirror.close()
@@ -74,7 +81,14 @@ class DataThreadMain {
     const stopped = transmission.stop(isHeld ? 0 : deadlineMs)
     if (isHeld) await disk.gate.close()
     await stopped
-    await disk.close()
+    return disk
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    const disk = await this.#letGo(deadlineMs)
+    await disk?.close()
+    if (this.#footing !== undefined) await closeFooting(this.#footing)
+    this.#footing = undefined
   }
 }
 

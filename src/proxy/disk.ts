@@ -11,7 +11,7 @@ import { type FileDevice, openFile } from '../block/file.ts'
 import { Gate } from '../block/gate.ts'
 import { Arena } from '../io/arena.ts'
 import type { Engine } from '../io/engine.ts'
-import { openEngine } from '../io/open-engine.ts'
+import { type EngineChoice, type OpenedEngine, openEngine } from '../io/open-engine.ts'
 import { MirrorFilter } from '../mirror/mirror-filter.ts'
 import type { OpenDisk, OpenedDisk } from './calls.ts'
 
@@ -27,6 +27,20 @@ const SLOT_CLASSES = [
   { payload: 32 * KIB * KIB, count: 2 },
 ] as const
 
+/** What every disk stands on, and takes longest to make. */
+export interface Footing extends OpenedEngine {
+  readonly arena: Arena
+}
+
+export function openFooting(engine: EngineChoice): Footing {
+  return { ...openEngine(engine), arena: new Arena(SLOT_CLASSES) }
+}
+
+export async function closeFooting({ engine, arena }: Footing): Promise<void> {
+  arena.close()
+  await engine.close()
+}
+
 export class Disk {
   readonly engine: Engine
   readonly arena: Arena
@@ -36,11 +50,11 @@ export class Disk {
   readonly device: BlockDevice
   readonly description: Omit<OpenedDisk, 'dirtyBytes'>
 
-  private constructor(engine: Engine, engineReason: string, file: FileDevice) {
+  private constructor({ engine, why, arena }: Footing, file: FileDevice) {
     let mirror!: MirrorFilter
     let gate!: Gate
     this.engine = engine
-    this.arena = new Arena(SLOT_CLASSES)
+    this.arena = arena
     this.device = chain(
       checked,
       next => {
@@ -58,26 +72,34 @@ export class Disk {
     this.description = {
       info: this.device.info,
       engine: engine.name,
-      engineReason,
+      engineReason: why,
       isDirect: file.isDirect,
     }
   }
 
-  /** Opens the disk and everything it needs; throws a sentence when it cannot. */
-  static async open(options: OpenDisk): Promise<Disk> {
-    const { engine, why } = openEngine(options.engine)
+  /**
+   * Opens the disk and everything it needs; throws a sentence when it cannot. Owns `footing`, which
+   * another disk may have stood on that was closed.
+   */
+  static async open(options: OpenDisk, footing = openFooting(options.engine)): Promise<Disk> {
     try {
       const { path, readOnly, held, direct } = options
-      return new Disk(engine, why, await openFile(path, engine, { readOnly, held, direct }))
+      const file = await openFile(path, footing.engine, { readOnly, held, direct })
+      return new Disk(footing, file)
     } catch (error) {
-      await engine.close()
+      await closeFooting(footing)
       throw error
     }
   }
 
-  async close(): Promise<void> {
+  /** Closes the disk alone; its footing is the caller's again. */
+  async closeDevice(): Promise<Footing> {
     await this.device.close()
-    this.arena.close()
-    await this.engine.close()
+    const { engine, arena, description } = this
+    return { engine, why: description.engineReason, arena }
+  }
+
+  async close(): Promise<void> {
+    await closeFooting(await this.closeDevice())
   }
 }
