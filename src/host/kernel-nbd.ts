@@ -65,7 +65,8 @@ export interface NbdDeviceState {
 }
 
 export class KernelNbd {
-  readonly #socket: NetlinkSocket
+  #socket: NetlinkSocket
+  #isClosed = false
   readonly #family: Family
   readonly #timeoutMs: number | undefined
 
@@ -153,10 +154,15 @@ export class KernelNbd {
   }
 
   close(): void {
+    this.#isClosed = true
     this.#socket.close()
   }
 
   #ask(command: number, attributes: readonly Attribute[]): Promise<GenericMessage[]> {
+    // One whose answer came too late has closed itself; the family's number stays.
+    if (this.#socket.isClosed && !this.#isClosed) {
+      this.#socket = NetlinkSocket.open(this.#timeoutMs)
+    }
     return this.#socket.request(this.#family, command, attributes)
   }
 }

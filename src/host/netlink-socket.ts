@@ -95,6 +95,10 @@ export class NetlinkSocket {
     return new NetlinkSocket(fd, timeoutMs)
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
   /** Throws NetlinkError `missing` if the kernel does not have it. */
   async family(name: string): Promise<Family> {
     const attributes: Attribute[] = [{ type: CTRL_ATTR_FAMILY_NAME, text: name }]
