@@ -12,7 +12,7 @@ import type { ChainNames } from './names.ts'
 import { pause, settlesWithin } from './pause.ts'
 
 /** From the start of the process to its first answer (ms). */
-export const READY_MS_MAX = 60_000
+export const READY_MS_MAX = 120_000
 const READY_POLL_MS = 20
 /** For an orderly end, after which it is killed (ms). */
 const STOP_MS_MAX = 5000

@@ -5,6 +5,7 @@
  */
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   openSync,
   readdirSync,
@@ -39,8 +40,9 @@ export function writeRecord(path: string, record: PathRecord): void {
   renameSync(fresh, path)
 }
 
-/** One that cannot be read is logged and left where it is. */
+/** One that cannot be read is logged and left where it is. Without a folder there are none. */
 export function readRecords(runFolder: string, log: Logger): PathRecord[] {
+  if (!existsSync(runFolder)) return []
   const names = readdirSync(runFolder).filter(name => name.endsWith(EXTENSION))
   return names.flatMap(name => {
     const path = join(runFolder, name)
