@@ -1,6 +1,16 @@
 /** The hotplug script as libxl runs it, with a daemon behind it and a stub of xenstore-write. */
 import { spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -14,15 +24,28 @@ let folder: string
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'hotplug-'))
-  const script = readFileSync(join(root, 'scripts/block-ferry'), 'utf8')
-  const here = script.replace(/^library=.*$/m, `library=${root}`)
-  expect(here).not.toBe(script)
-  program('block-ferry', here)
+  installFrom(root)
   program('xenstore-write', `#!/bin/bash\nprintf '%s\\n' "$@" >>${folder}/xenstore\n`)
   program('logger', '#!/bin/bash\n')
 })
 
 afterEach(() => rmSync(folder, { recursive: true }))
+
+/** The script, with its library in that folder. */
+function installFrom(library: string): void {
+  const script = readFileSync(join(root, 'scripts/block-ferry'), 'utf8')
+  const here = script.replace(/^library=.*$/m, `library=${library}`)
+  expect(here).not.toBe(script)
+  program('block-ferry', here)
+}
+
+/** A library that has only the slower way to call. */
+function libraryWithoutPerl(): string {
+  const library = join(folder, 'library')
+  mkdirSync(library)
+  symlinkSync(join(root, 'dist'), join(library, 'dist'))
+  return library
+}
 
 function program(name: string, text: string): void {
   writeFileSync(join(folder, name), text)
@@ -49,7 +72,14 @@ function xenstore(): string[] {
   return existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n') : []
 }
 
-describe.skipIf(!isBuilt)('the hotplug script (npm run build)', () => {
+const CALLS = [
+  ['quick', () => root],
+  ['slow', libraryWithoutPerl],
+] as const
+
+describe.skipIf(!isBuilt).each(CALLS)('the hotplug script by its %s call', (_call, library) => {
+  beforeEach(() => installFrom(library()))
+
   test('asks the daemon to add and to remove the disk that libxl names', async () => {
     const paths: string[] = []
     const handlers = {
@@ -89,6 +119,43 @@ describe.skipIf(!isBuilt)('the hotplug script (npm run build)', () => {
     })
   })
 
+  test('says in one line whatever the daemon says', async () => {
+    const sentence = `disk wéb: ${'x'.repeat(400)}`
+    const refuse = () => {
+      throw ControlError.refuse('refused', `${sentence}\n  more`)
+    }
+    await withDaemon({ 'hotplug-remove': refuse }, async socket => {
+      const environment = { BLKFERRY_SOCKET: socket, XENBUS_PATH: BACKEND }
+      const { stderr } = await hotplug(['remove'], environment)
+      expect(stderr).toBe(`block-ferry remove: ${sentence} more\n`)
+    })
+  })
+})
+
+describe.skipIf(!isBuilt)('the hotplug script', () => {
+  test('fails where the daemon dies before it has answered', async () => {
+    const server = createServer(socket => socket.once('data', () => socket.destroy()))
+    const socket = join(folder, 'sock')
+    await new Promise<void>(resolve => server.listen(socket, resolve))
+    const environment = { BLKFERRY_SOCKET: socket, XENBUS_PATH: BACKEND }
+    const { code, stderr } = await hotplug(['add'], environment)
+    server.close()
+    expect(code).toBe(1)
+    expect(stderr).toContain('the daemon ended before it answered')
+    expect(xenstore()).toContain('error')
+  })
+
+  test('starts no Node while a daemon answers', async () => {
+    program('node', `#!/bin/bash\ntouch ${folder}/node-ran\n`)
+    await withDaemon({ 'hotplug-add': () => ({ device: '/dev/dm-3' }) }, async socket => {
+      const environment = { BLKFERRY_SOCKET: socket, XENBUS_PATH: BACKEND }
+      expect((await hotplug(['add'], environment)).code).toBe(0)
+    })
+    expect(existsSync(join(folder, 'node-ran'))).toBe(false)
+    await hotplug(['add'], { BLKFERRY_SOCKET: join(folder, 'sock'), XENBUS_PATH: BACKEND })
+    expect(existsSync(join(folder, 'node-ran'))).toBe(true)
+  })
+
   test.each([
     [['online'], { XENBUS_PATH: BACKEND }, 'is called with add or remove'],
     [[], { XENBUS_PATH: BACKEND }, 'is called with add or remove'],
@@ -99,11 +166,9 @@ describe.skipIf(!isBuilt)('the hotplug script (npm run build)', () => {
     expect(stderr).toContain(sentence)
   })
 
-  test('says what to do where Node.js or blkferry is missing', async () => {
+  test('says what to do where blkferry is missing', async () => {
     const bare = join(folder, 'bare')
-    rmSync(join(folder, 'block-ferry'))
-    const script = readFileSync(join(root, 'scripts/block-ferry'), 'utf8')
-    program('block-ferry', script.replace(/^library=.*$/m, `library=${bare}`))
+    installFrom(bare)
     const { code, stderr } = await hotplug(['add'], { XENBUS_PATH: BACKEND })
     expect({ code, stderr }).toMatchObject({ code: 1 })
     expect(stderr).toContain(`${bare} has no blkferry: run its scripts/install again`)
