@@ -11,7 +11,9 @@ import { PROJECT } from './layout.ts'
 /** The unpacked tree, and where its install script puts things. */
 const HOME = '/opt/blkferry'
 const INSTALLED = '/usr/local/lib/blkferry'
-const INSTALL_MS = 180_000
+/** Without systemd the daemon is started by its first caller, which had to wait in a scenario. */
+const START = '{ blkferry status || { sleep 10; blkferry status; } }'
+const INSTALL_MS = 400_000
 
 /** Not needed to run; there is much of it. */
 const LEFT_OUT = [
@@ -26,12 +28,12 @@ const BUILT = ['dist', 'scripts', 'package.json', 'src/vendor/nbd-client-ts']
 export async function install(host: Host): Promise<void> {
   await host.run(`mkdir -p ${HOME}`)
   await host.copy(PROJECT, [...LEFT_OUT, ...BUILT, ...(await productionModules())], HOME)
-  await host.run(`${HOME}/scripts/install`, { timeoutMs: INSTALL_MS })
+  await host.run(`${HOME}/scripts/install && ${START}`, { timeoutMs: INSTALL_MS })
 }
 
 /**
  * The present build in place of the installed one, in less time than an installation takes.
- * The daemon ends, and the next call starts the new one.
+ * The daemon is started again.
  */
 export async function sync(host: Host): Promise<void> {
   await host.copy(PROJECT, [...LEFT_OUT, ...BUILT], HOME)
@@ -44,8 +46,9 @@ export async function sync(host: Host): Promise<void> {
     install -m 755 /tmp/block-ferry /etc/xen/scripts/block-ferry
     install -m 755 ${HOME}/scripts/xl-front-end /usr/local/sbin/xl
     chmod +x ${INSTALLED}/dist/cli/main.js
-    ${INSTALLED}/scripts/uninstall --prefix /usr/local --stop-daemon`
-  await host.run(script)
+    ${INSTALLED}/scripts/uninstall --prefix /usr/local --stop-daemon
+    ${START}`
+  await host.run(script, { timeoutMs: INSTALL_MS })
 }
 
 /** Relative to the project. */

@@ -100,7 +100,7 @@ export class Host {
     await this.disconnect()
     await until(`answer of host ${this.name}`, timeoutMs, async () => {
       const time = (performance.timeOrigin + performance.now()) / 1000
-      await this.run(`date --set=@${time.toFixed(3)} >/dev/null`, { timeoutMs: 5000 })
+      await this.run(`date --set=@${time.toFixed(3)} >/dev/null`, { timeoutMs: 30_000 })
       return true
     })
   }
@@ -117,7 +117,7 @@ export class Host {
     ]
     this.#ssh ??= new Ssh('root@127.0.0.1', {
       controlFolder: this.#instance.sockets,
-      connectTimeoutSeconds: 3,
+      connectTimeoutSeconds: 15,
       aliveSeconds: 10,
       extra,
     })

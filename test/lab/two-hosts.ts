@@ -20,8 +20,8 @@ import { CACHE, type HostName, type Instance } from './layout.ts'
 import { freePort, type Hypervisor, MACHINE_RECIPE } from './machine.ts'
 import { digest } from './packages.ts'
 
-const BOOT_MS = 180_000
-const RESUME_MS = 60_000
+const BOOT_MS = 400_000
+const RESUME_MS = 120_000
 /** The state in which every instance begins. */
 const READY = 'ready'
 

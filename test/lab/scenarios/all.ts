@@ -1,6 +1,25 @@
 /** Every scenario, in the order in which they run. */
 import type { Scenario } from '../scenario.ts'
 import { boot } from './boot.ts'
+import { kills } from './kill.ts'
+import { longCut, shortCut } from './link.ts'
+import { migrate, migratePv, migrateTrim, migrateTwoDisks } from './migrate.ts'
+import { cancel, destroyed, failingAdd, givenAway, interrupt } from './refused.ts'
 import { stockMigrate } from './stock-migrate.ts'
 
-export const SCENARIOS: readonly Scenario[] = [boot, stockMigrate]
+export const SCENARIOS: readonly Scenario[] = [
+  boot,
+  stockMigrate,
+  migrate,
+  migrateTwoDisks,
+  migrateTrim,
+  cancel,
+  interrupt,
+  failingAdd,
+  destroyed,
+  givenAway,
+  shortCut,
+  longCut,
+  ...kills,
+  migratePv,
+]

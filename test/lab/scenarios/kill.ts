@@ -1,0 +1,132 @@
+import { seconds, sleep } from '../clock.ts'
+import type { Host } from '../host.ts'
+import { RunningMigration, type Status, startGuest } from '../migration.ts'
+import { expectOneOwner } from '../outcome.ts'
+import type { Lab, Scenario } from '../scenario.ts'
+
+/** Who is killed: the host it is on, and what its command line looks like. */
+const VICTIMS = {
+  'source-proxy': ['a', 'cli/main.js serv[e]'],
+  'destination-proxy': ['b', 'cli/main.js serv[e]'],
+  'source-daemon': ['a', 'cli/main.js daemo[n]'],
+  'destination-daemon': ['b', 'cli/main.js daemo[n]'],
+  'source-relay': ['a', 'cli/main.js relay -'],
+  'destination-relay': ['b', 'cli/main.js relay-receiv[e]'],
+  'source-xl': ['a', '^xl migrat[e] '],
+  'destination-xl': ['b', '^xl migrate-receiv[e]'],
+  'memory-ssh': ['a', '^ssh .*relay-receiv[e]'],
+  'channel-ssh': ['a', '^ssh .*blkferry channe[l]'],
+  command: ['a', 'cli/main.js migrat[e] '],
+} as const satisfies Readonly<Record<string, readonly ['a' | 'b', string]>>
+
+type Victim = keyof typeof VICTIMS
+
+/** When: the first report of the session that looks so. */
+const MOMENTS = {
+  copying: status => status.phase === 'active' && status.disks.some(disk => disk.copiedBytes > 0),
+  memory: status => status.memory.state === 'moving' && status.memory.sentBytes > 20e6,
+  switchover: status => status.phase === 'switchover',
+} as const satisfies Readonly<Record<string, (status: Status) => boolean>>
+
+type Moment = keyof typeof MOMENTS
+
+const WORDS: Readonly<Record<Moment, string>> = {
+  copying: 'while the disk is copied',
+  memory: 'while memory moves',
+  switchover: 'between suspend and the end',
+}
+
+/**
+ * Where the guest must be afterwards. `source`: the migration has failed or was cancelled.
+ * `destination`: it has succeeded all the same. `one`: whichever was first, but exactly one.
+ */
+type Expected = 'source' | 'destination' | 'one'
+
+/** Longest time without an acknowledged write that a killed proxy may cause (ms). */
+const STALL_MS_MAX = 2000
+
+interface Cell {
+  readonly victim: Victim
+  readonly moment: Moment
+  readonly expected: Expected
+  readonly isCore?: true
+}
+
+const CELLS: readonly Cell[] = [
+  { victim: 'source-proxy', moment: 'copying', expected: 'destination', isCore: true },
+  { victim: 'source-proxy', moment: 'memory', expected: 'one' },
+  { victim: 'source-proxy', moment: 'switchover', expected: 'one' },
+  { victim: 'destination-proxy', moment: 'copying', expected: 'source' },
+  { victim: 'destination-proxy', moment: 'memory', expected: 'source' },
+  { victim: 'destination-proxy', moment: 'switchover', expected: 'one' },
+  { victim: 'source-daemon', moment: 'copying', expected: 'source', isCore: true },
+  { victim: 'source-daemon', moment: 'memory', expected: 'source' },
+  { victim: 'source-daemon', moment: 'switchover', expected: 'one' },
+  { victim: 'destination-daemon', moment: 'copying', expected: 'source' },
+  { victim: 'destination-daemon', moment: 'memory', expected: 'source' },
+  { victim: 'destination-daemon', moment: 'switchover', expected: 'one' },
+  { victim: 'source-relay', moment: 'memory', expected: 'source', isCore: true },
+  { victim: 'source-relay', moment: 'switchover', expected: 'one' },
+  { victim: 'destination-relay', moment: 'memory', expected: 'source' },
+  { victim: 'destination-relay', moment: 'switchover', expected: 'one' },
+  { victim: 'source-xl', moment: 'memory', expected: 'source', isCore: true },
+  { victim: 'source-xl', moment: 'switchover', expected: 'one' },
+  { victim: 'destination-xl', moment: 'memory', expected: 'source' },
+  { victim: 'destination-xl', moment: 'switchover', expected: 'one' },
+  { victim: 'memory-ssh', moment: 'memory', expected: 'source', isCore: true },
+  { victim: 'memory-ssh', moment: 'switchover', expected: 'one' },
+  { victim: 'channel-ssh', moment: 'copying', expected: 'source' },
+  { victim: 'channel-ssh', moment: 'memory', expected: 'one' },
+  { victim: 'command', moment: 'copying', expected: 'source' },
+  { victim: 'command', moment: 'memory', expected: 'source' },
+]
+
+export const kills: readonly Scenario[] = CELLS.map(cell => ({
+  name: `kill-${cell.victim}-${cell.moment}`,
+  sentence: `kill -9 of the ${cell.victim.replace('-', "'s ")}, ${WORDS[cell.moment]}: ${
+    cell.expected === 'one' ? 'one host owns the disk' : `the guest is at the ${cell.expected}`
+  }`,
+  isCore: cell.isCore ?? false,
+  run: async lab => {
+    const { a, b, say } = lab
+    const guest = await startGuest(lab)
+    await guest.reset()
+    // Slow enough for there to be a middle of the copy.
+    const migration = new RunningMigration(a, b, '--bandwidth 8M')
+    await migration.reach(cell.moment, MOMENTS[cell.moment])
+    const [name, pattern] = VICTIMS[cell.victim]
+    await kill(lab.hosts.host(name), pattern)
+    say('killed')
+    const stall = cell.moment === 'copying' ? await stallOf(lab, guest, cell.victim) : undefined
+    const exitCode = cell.victim === 'command' ? undefined : await migration.end()
+    say(`blkferry migrate ended with ${exitCode}: ${migration.lastWords}`)
+    const expected = { source: a, destination: b, one: undefined }[cell.expected]
+    const figures = await expectOneOwner(lab, guest, expected)
+    if (exitCode !== undefined && exitCode !== 9 && (exitCode === 0) !== (figures.owner === 'b')) {
+      throw new Error(`exit code ${exitCode}, but the guest is on ${figures.owner}`)
+    }
+    return { ...(stall === undefined ? {} : { stall }), exit: exitCode ?? 'killed', ...figures }
+  },
+}))
+
+/**
+ * Throws if there is nobody of that kind. The oldest, where there are several: beside the proxy in
+ * the path the next one stands by.
+ */
+async function kill(host: Host, pattern: string): Promise<void> {
+  await host.run(`pkill -9 -o -f -- '${pattern}'`)
+}
+
+async function stallOf(
+  lab: Lab,
+  guest: Awaited<ReturnType<typeof startGuest>>,
+  victim: Victim,
+): Promise<string> {
+  await sleep(6000)
+  const ms = await guest.longestGapMs()
+  lab.say(`longest gap of the guest's writes: ${seconds(ms)}`)
+  if (victim === 'source-proxy' && ms > STALL_MS_MAX) {
+    throw new Error(`the guest's writes stood still for ${seconds(ms)}`)
+  }
+  return seconds(ms)
+}
