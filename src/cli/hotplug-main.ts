@@ -1,7 +1,7 @@
 /**
- * What the hotplug script runs where no daemon answers its quicker call: `hotplug-main.js add|remove
- * XENBUS_PATH`. An entry of its own, because the whole command line takes longer to load. One
- * sentence on stderr and 1 if it failed.
+ * What the hotplug script runs where no daemon answers its quicker call, as `add XENBUS_PATH`. An
+ * entry of its own, because the whole command line takes longer to load. One sentence on stderr and
+ * 1 if it failed.
  */
 import process from 'node:process'
 import { callHotplug } from './hotplug-call.ts'
