@@ -4,10 +4,8 @@
  */
 import { readFileSync } from 'node:fs'
 import type { Command, Context } from './command.ts'
-import { COMMANDS, GROUPS } from './commands.ts'
 import { EXIT, type ExitCode, exitCodeOf, UsageError } from './exit-codes.ts'
-import { commandHelp, groupHelp } from './help.ts'
-import { nearest } from './nearest.ts'
+import { loadCommand } from './load-command.ts'
 
 /** Runs a command line: `words` without the program's name. */
 export async function run(words: readonly string[], context: Context): Promise<ExitCode> {
@@ -28,35 +26,43 @@ export function asksFor(option: string, words: readonly string[]): boolean {
 
 async function dispatch(words: readonly string[], context: Context): Promise<ExitCode> {
   const asksForHelp = asksFor('--help', words) || asksFor('-h', words)
+  const single = asksForHelp ? undefined : await loadCommand(words[0])
+  if (single !== undefined) return await single.parse(words.slice(1)).run(context)
+  const { COMMANDS, GROUPS } = await import('./commands.ts')
   const group = words[0] !== undefined && GROUPS.includes(words[0]) ? words[0] : ''
   const length = group === '' ? 1 : 2
   const name = words.slice(0, length).join(' ')
+  const members =
+    group === '' ? COMMANDS : COMMANDS.filter(known => known.name.startsWith(`${group} `))
   const command = COMMANDS.find(known => known.name === name)
-  if (command !== undefined) {
-    if (asksForHelp) return printHelp(context, commandHelp(command))
+  if (command !== undefined && !asksForHelp) {
     return await command.parse(words.slice(length)).run(context)
   }
-  if (asksForHelp) return printHelp(context, groupHelp(group, members(group)))
+  if (asksForHelp) {
+    const { commandHelp, groupHelp } = await import('./help.ts')
+    return printHelp(context, command ? commandHelp(command) : groupHelp(group, members))
+  }
   if (group === '' && asksFor('--version', words)) {
     const version = packageVersion()
     context.output.result({ version }, `blkferry ${version}`)
     return EXIT.ok
   }
-  throw new UsageError(unknownCommand(words[length - 1], group))
+  throw new UsageError(await unknownCommand(words[length - 1], group, members))
 }
 
-function unknownCommand(word: string | undefined, group: string): string {
+async function unknownCommand(
+  word: string | undefined,
+  group: string,
+  members: readonly Command[],
+): Promise<string> {
   const prefix = group === '' ? '' : `${group} `
   const help = `see blkferry ${prefix}--help`
   if (word === undefined || word.startsWith('-')) return `give a command first: ${help}`
-  const words = members(group).map(({ name }) => name.slice(prefix.length).split(' ')[0] ?? '')
+  const { nearest } = await import('./nearest.ts')
+  const words = members.map(({ name }) => name.slice(prefix.length).split(' ')[0] ?? '')
   const near = nearest(word, words)
   const remedy = near === undefined ? help : `did you mean blkferry ${prefix}${near}?`
   return `unknown command ${JSON.stringify(prefix + word)}: ${remedy}`
-}
-
-function members(group: string): readonly Command[] {
-  return group === '' ? COMMANDS : COMMANDS.filter(({ name }) => name.startsWith(`${group} `))
 }
 
 function printHelp(context: Context, help: string): ExitCode {

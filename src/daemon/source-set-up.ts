@@ -7,7 +7,8 @@ import type { FoundGuest } from './preflight.ts'
 import type { SessionContext, SessionFolder } from './session-context.ts'
 import { SourceDisk } from './source-disk.ts'
 
-const PREPARE_MS_MAX = 60_000
+/** The daemon there may have to be started first. */
+const PREPARE_MS_MAX = 120_000
 /** Bytes of a dirty bit. */
 const GRANULARITY = 64 * 1024
 
@@ -44,7 +45,7 @@ export async function setUp(options: SetUpOptions): Promise<SetUp> {
   const { domain } = guest
   const prepare = { session, domain, source: context.host.name, key, disks: wanted }
   const prepared = await peer.call('peer-prepare', prepare, { timeoutMs: PREPARE_MS_MAX })
-  const address = params.address ?? (await peer.address())
+  const places = await placesOf(options, prepared)
   const keyFile = params.isInsecure ? undefined : folder.writeKey(session, key)
   const disks = guest.disks.map((found, index) => new SourceDisk(found, paths[index]!))
   const { copyMode, bandwidth, stallMs, reconnectSeconds } = params
@@ -53,7 +54,7 @@ export async function setUp(options: SetUpOptions): Promise<SetUp> {
     const started = await Promise.allSettled(
       disks.map((disk, index) =>
         disk.start({
-          target: targetUri(prepared.exports[index]!, address, params.isInsecure ? '' : session),
+          target: targetUri(places[index]!, params.isInsecure ? '' : session),
           copyMode,
           bandwidth,
           granularity: GRANULARITY,
@@ -83,13 +84,36 @@ function openPaths(options: SetUpOptions): Promise<DiskPath[]> {
   )
 }
 
-/** `identity`: of the key; empty: plain TCP. */
-function targetUri(
-  { port, name }: Prepared['exports'][number],
-  address: string,
-  identity: string,
-): string {
-  const start = identity === '' ? 'nbd://' : `nbds://${encodeURIComponent(identity)}@`
+interface ExportPlace {
+  readonly name: string
+  /** `host:port`; empty with a socket of this host. */
+  readonly authority: string
+  readonly socketPath?: string
+}
+
+/** Where each export is reached from here. */
+async function placesOf(
+  { params, peer, folder }: SetUpOptions,
+  { exports }: Prepared,
+): Promise<ExportPlace[]> {
+  if (params.isTunnelled === true) {
+    return await Promise.all(
+      exports.map(async ({ port, name }, index) => {
+        const socketPath = folder.file(`tunnel-${index}`)
+        await peer.tunnel(socketPath, port)
+        return { name, authority: '', socketPath }
+      }),
+    )
+  }
+  const address = params.address ?? (await peer.address())
   const host = address.includes(':') ? `[${address}]` : address
-  return `${start}${host}:${port}/${encodeURIComponent(name)}`
+  return exports.map(({ port, name }) => ({ name, authority: `${host}:${port}` }))
+}
+
+/** `identity`: of the key; empty: without TLS. */
+function targetUri({ name, authority, socketPath }: ExportPlace, identity: string): string {
+  const scheme = `nbd${identity === '' ? '' : 's'}${socketPath === undefined ? '' : '+unix'}`
+  const user = identity === '' ? '' : `${encodeURIComponent(identity)}@`
+  const query = socketPath === undefined ? '' : `?socket=${encodeURIComponent(socketPath)}`
+  return `${scheme}://${user}${authority}/${encodeURIComponent(name)}${query}`
 }
