@@ -16,7 +16,7 @@ for size in /sys/block/nbd*/size; do
   [ "$(cat "$size")" = 0 ] || echo "nbd device $size"
 done
 losetup -a | sed 's/^/loop /'
-ps axo args | grep -E '[c]li/main.js (serve|relay|relay-receive|channel|migrate)' | sed 's/^/process /'
+ps axo args | grep -E '[c]li/main.js (serve|relay|channel|migrate)' | sed 's/^/process /'
 xl list | awk 'NR > 1 && $1 ~ /--(incoming|migratedaway)$/ { print "domain " $1 }'
 ps axo args | grep -E '[x]l (migrate|migrate-receive)' | sed 's/^/process /'
 ls /run/blkferry/sessions 2>/dev/null | sed 's/^/session folder /'
