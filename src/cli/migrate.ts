@@ -50,6 +50,7 @@ export const migrateCommand = defineCommand({
       text('ADDRESS'),
       'where the disks go by TCP, as of a faster network; what ssh connects to without it',
     ),
+    tunnel: flag('send the disks through ssh, where only its port is open; slower'),
     insecure: flag('send the disks without encryption, for a network of your own'),
     'ssh-option': sshOption,
     'xl-option': several(text('WORD'), 'a word for xl migrate, as --xl-option=--debug'),
@@ -81,13 +82,17 @@ function startParams(
     readonly 'stall-ms': number
     readonly 'reconnect-seconds': number
     readonly address: string | undefined
+    readonly tunnel: boolean
     readonly insecure: boolean
     readonly 'ssh-option': readonly string[]
     readonly 'xl-option': readonly string[]
   },
 ): MigrateStartParams {
   if (host.startsWith('-')) throw new UsageError(`HOST must be the name of a host, not ${host}`)
-  const { address } = values
+  const { address, tunnel } = values
+  if (tunnel && address !== undefined) {
+    throw new UsageError('--tunnel and --address do not go together: ssh has its own way')
+  }
   return {
     domain,
     host,
@@ -99,6 +104,7 @@ function startParams(
     reconnectSeconds: values['reconnect-seconds'],
     xlOptions: values['xl-option'],
     isInsecure: values.insecure,
+    ...(tunnel ? { isTunnelled: true } : {}),
   }
 }
 

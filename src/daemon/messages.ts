@@ -47,6 +47,8 @@ export interface MigrateStartParams {
   readonly xlOptions: readonly string[]
   /** Disks over plain TCP. */
   readonly isInsecure: boolean
+  /** Disks through ssh, not by a connection of their own; false if left out. */
+  readonly isTunnelled?: boolean
 }
 
 export interface PrepareParams {

@@ -11,6 +11,7 @@ import type { NameOf } from '../control/verb-table.ts'
 import { runCommand } from '../host/run-command.ts'
 import { Ssh } from '../host/ssh.ts'
 import type { DaemonVerbs, SshAccess } from './messages.ts'
+import { Tunnel } from './tunnel.ts'
 import { daemonVerbs } from './verbs.ts'
 
 /** What ssh says before it gives up, for the error's sentence (characters). */
@@ -29,6 +30,7 @@ export class Peer {
   readonly #ssh: Ssh
   readonly #access: SshAccess
   readonly #remote: readonly [string, ...string[]]
+  readonly #tunnels: Tunnel[] = []
   #channel: Channel | undefined
 
   constructor(
@@ -115,8 +117,16 @@ export class Peer {
     channel.child.kill()
   }
 
+  /** Shows a port there as a unix socket here, until this is closed. Rejects with unreachable. */
+  async tunnel(socketPath: string, port: number): Promise<void> {
+    const argv = this.#ssh.tunnelArgv(socketPath, port)
+    const { environment } = this.#access
+    this.#tunnels.push(await Tunnel.open({ argv, environment, socketPath }))
+  }
+
   /** Ends the connection, and the one that all calls of ssh share. */
   async close(): Promise<void> {
+    await Promise.all(this.#tunnels.splice(0).map(tunnel => tunnel.close()))
     if (this.#channel !== undefined) this.#drop(this.#channel)
     await this.#ssh.close()
   }

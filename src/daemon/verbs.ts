@@ -60,6 +60,7 @@ export const daemonVerbs: VerbTable<DaemonVerbs> = {
       reconnectSeconds: integer(0, WAIT_MS_MAX / 1000),
       xlOptions: list(word, 64),
       isInsecure: flag,
+      isTunnelled: optional(flag),
     }),
     result: sessionStatus,
   },

@@ -64,6 +64,19 @@ export class Ssh {
   }
 
   /**
+   * The whole command line for a connection of its own that shows a port of the other host as a
+   * unix socket here, as long as its stdin is open.
+   */
+  tunnelArgv(socketPath: string, port: number): [string, ...string[]] {
+    const [ssh, ...words] = this.argv(['cat'])
+    const own = ['ControlMaster=no', 'ControlPath=none', 'ExitOnForwardFailure=yes']
+    const socket = ['StreamLocalBindUnlink=yes', 'StreamLocalBindMask=0177']
+    // The first one given counts.
+    const options = [...own, ...socket].flatMap(option => ['-o', option])
+    return [ssh, ...options, '-L', `${socketPath}:127.0.0.1:${port}`, ...words]
+  }
+
+  /**
    * Runs a command there. Throws CommandError; with exit code 255 it is most likely the connection
    * that failed.
    */

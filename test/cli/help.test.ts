@@ -94,6 +94,7 @@ describe('a wrong command line is one sentence and exit code 2', () => {
     [['status', 'web1', ...sock], '--control goes alone'],
     [['migrate', 'web1'], 'migrate needs HOST: the other host, as ssh knows it'],
     [['migrate', 'web1', 'h', '--', '-x'], '"-x" is one word too many'],
+    [['migrate', 'x', 'h', '--tunnel', '--address', 'a'], '--tunnel and --address do not go'],
     [['resolve', 'x', '--force', 'me'], '--force must be one of source, destination'],
     [['mirror', 'status', ...sock, '--watch=1'], '--watch takes no value: leave out =1'],
     [['mirror', 'set', ...sock], 'mirror set needs one of --bandwidth, --stall-ms and --copy-mode'],

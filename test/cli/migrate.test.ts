@@ -89,9 +89,11 @@ describe('blkferry migrate', () => {
     process.env.SSH_AUTH_SOCK = '/run/agent'
     await withDaemon(handlers, async () => {
       await blkferry(['migrate', ...words, ...more, '--address', '10.0.0.2', 'web1', 'host2'])
+      await blkferry(['migrate', '--tunnel', 'web1', 'host2'])
     })
     delete process.env.SSH_AUTH_SOCK
-    expect(started).toMatchObject([
+    expect(started[1]).toMatchObject({ isTunnelled: true, isInsecure: false })
+    expect(started.slice(0, 1)).toMatchObject([
       {
         domain: 'web1',
         host: 'host2',

@@ -21,6 +21,7 @@ import type { Domain } from '../../src/host/xl.ts'
 import { FileDiskPath } from './file-disk-path.ts'
 import type { Writer } from './writer.ts'
 
+const FORWARD = new URL('stub-forward.mjs', import.meta.url).pathname
 const STUB = new URL('stub-xl.mjs', import.meta.url).pathname
 const POLL_MS = 20
 
@@ -77,7 +78,10 @@ export class StubHost implements Host {
     this.script(
       'ssh',
       `while [ $# -gt 0 ]; do
-  case $1 in -G) echo 'hostname 127.0.0.1'; exit ;; -O) exit ;; --) shift; break ;; esac
+  case $1 in -G) echo 'hostname 127.0.0.1'; exit ;; -O) exit ;; --) shift; break ;;
+  -L) [ ! -e ${this.folder}/bin/no-forward ] || { echo administratively prohibited >&2; exit 255; }
+    [ -e ${this.folder}/cut ] || exec ${process.execPath} ${FORWARD} "$2" ;;
+  esac
   shift
 done
 shift
