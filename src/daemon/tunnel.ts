@@ -1,8 +1,8 @@
 /**
  * One TCP port of the other host as a unix socket of ours, through an ssh of its own: a disk must
- * not share a connection, and a cipher's one core, with the guest's memory. It is started again when
- * it ends, as after a lost link, until it is closed. A daemon that dies takes it along: `cat` there
- * ends with the pipe that we hold, and ssh follows when the disk's connection has ended.
+ * not share a connection, and a cipher's one core, with the guest's memory. It is started again
+ * when it ends, as after a lost link, until it is closed. A daemon that dies takes it along: `cat`
+ * there ends with the pipe that we hold, and ssh follows when the disk's connection has ended.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
