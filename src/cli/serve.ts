@@ -3,8 +3,8 @@
  * signal asks it to stop. The first one lets requests under way finish, within a deadline; the
  * second one does not.
  */
+import { Socket } from 'node:net'
 import { resolve } from 'node:path'
-import type { Readable } from 'node:stream'
 import { type Logger, pino } from 'pino'
 import type { ProxyOptions, Proxy as RunningProxy } from '../proxy/options.ts'
 import { type Context, defineCommand } from './command.ts'
@@ -47,7 +47,10 @@ const options = {
     'keep the dirty bitmap there, best on tmpfs, so that a mirror goes on after a crash',
   ),
   'tls-psk': optional(text('FILE'), 'file with pre-shared keys, for nbds URIs'),
-  standby: flag('load everything, and open the disk only when a line arrives on stdin'),
+  standby: optional(
+    integer(3, 1024),
+    'a socket: load everything, say so there, and open the disk when a line arrives there',
+  ),
   'max-connections': withDefault(integer(1, 1024), '64', 'clients at one time'),
   'log-level': withDefault(choice(LOG_LEVELS), 'info', 'log to stderr from this level up'),
 }
@@ -84,7 +87,11 @@ export const serveCommand = defineCommand({
       tlsPskFile: values['tls-psk'],
       connectionsMax: values['max-connections'],
     }
-    const start = values.standby ? startRealStandby : startRealProxy
+    const { standby } = values
+    const start: StartProxy = (chosen, logger) =>
+      standby === undefined
+        ? startRealProxy(chosen, logger)
+        : startRealStandby(chosen, logger, standby)
     return serve(proxyOptions, { context, log, start })
   },
 })
@@ -149,18 +156,21 @@ async function startRealProxy(proxyOptions: ProxyOptions, log: Logger): Promise<
   return await startProxy(proxyOptions, log)
 }
 
-async function startRealStandby(proxyOptions: ProxyOptions, log: Logger): Promise<RunningProxy> {
-  const begun = lineOn(process.stdin)
-  // It may reject before anybody waits for it.
-  begun.catch(() => {})
+async function startRealStandby(
+  proxyOptions: ProxyOptions,
+  log: Logger,
+  fd: number,
+): Promise<RunningProxy> {
   const { startStandby } = await import('../proxy/proxy.ts')
-  return await startStandby(proxyOptions, log, begun)
+  return await startStandby(proxyOptions, log, () => turnOn(fd))
 }
 
-/** Rejects if the input ends first: whoever keeps us ready has gone. */
-async function lineOn(input: Readable): Promise<void> {
-  for await (const chunk of input) {
+/** Rejects if the socket closes first: whoever keeps us ready has gone. */
+async function turnOn(fd: number): Promise<void> {
+  const socket = new Socket({ fd, readable: true, writable: true })
+  socket.write('ready\n')
+  for await (const chunk of socket) {
     if (String(chunk).includes('\n')) return
   }
-  throw new CommandFailure(EXIT.failed, 'stdin ended before a line arrived: nothing is served')
+  throw new CommandFailure(EXIT.failed, 'whoever kept this proxy standing by has gone')
 }

@@ -33,19 +33,19 @@ export async function startProxy(options: ProxyOptions, log: Logger): Promise<Ru
 
 /**
  * The same, but all that takes no disk is made ready at once, and tried on a scratch file; the disk
- * is opened when `begun` has settled.
+ * is opened when `turn`, which is called then, has settled.
  */
 export async function startStandby(
   options: ProxyOptions,
   log: Logger,
-  begun: Promise<void>,
+  turn: () => Promise<void>,
 ): Promise<RunningProxy> {
   return await start(options, log, async threads => {
     const serve: Serve = (rehearsed, cleanup) => serveDisk(rehearsed, threads, cleanup)
     const close = () => threads.data.call('close', undefined)
     const failed = (error: Error) => log.warn({ err: error }, 'rehearsal failed')
     await rehearse(options, serve, close).catch(failed)
-    await begun
+    await turn()
   })
 }
 

@@ -14,7 +14,7 @@ import type { ProxyOptions } from './options.ts'
 const DISK_BYTES = 1024 * 1024
 const REQUEST_BYTES = 4096
 /** Enough for the engine's and the filters' functions to be known to be busy. */
-const ROUNDS = 100
+const ROUNDS = 30
 const ANSWER_MS_MAX = 60_000
 
 export type Serve = (options: ProxyOptions, cleanup: Cleanup) => Promise<unknown>
