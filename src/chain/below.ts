@@ -17,7 +17,7 @@ import type { GuestDevice } from './guest-device.ts'
 import { MultipathDevice } from './multipath-device.ts'
 import { type ChainNames, filesOf } from './names.ts'
 import { connectLink, linksOf, type NbdLink } from './nbd-link.ts'
-import { pause } from './pause.ts'
+import { pause, settlesWithin } from './pause.ts'
 import { ProxyProcess } from './proxy-process.ts'
 import { writeRecord } from './record.ts'
 
@@ -26,6 +26,9 @@ export const REMOVE_MS_MAX = 3000
 
 /** After that the guest's device has stopped sending, and the disk has answered (ms). */
 const SETTLE_MS = 50
+
+/** For the next proxy to load everything (ms). */
+const STANDBY_MS_MAX = 60_000
 
 /** What is needed of a disk path's options. */
 type BelowOptions = Pick<
@@ -77,7 +80,9 @@ export class Below {
     this.#record()
     await this.#fence.create()
     this.#served = await this.#serve()
-    return await this.multipath.create(this.#served.link.numbers)
+    const numbers = await this.multipath.create(this.#served.link.numbers)
+    await this.#awaitNext()
+    return numbers
   }
 
   /** The guest's requests wait until it settles. If it throws, call `bypass`. */
@@ -162,6 +167,14 @@ export class Below {
   /** Has the next proxy wait in the wings. Only for speed: without one it is started when due. */
   prepareNext(): void {
     this.#standby ??= this.#spawn({ isStandby: true })
+  }
+
+  /** From its first moment on a proxy a guest is to have the next one at hand. */
+  async #awaitNext(): Promise<void> {
+    this.prepareNext()
+    const ready = this.#standby?.standsBy ?? Promise.resolve()
+    if (await settlesWithin(ready, STANDBY_MS_MAX)) return
+    this.#options.log.warn('no proxy stands by yet; a guest would wait for one to start')
   }
 
   #spawn({ isStandby }: { isStandby: boolean }): ProxyProcess {

@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { setPriority } from 'node:os'
 import { spawnIoProcess } from '../host/io-process.ts'
 import { type NbdSocket, openNbdSocket } from '../host/nbd-socket.ts'
@@ -36,6 +37,9 @@ export class ProxyProcess {
   readonly #names: ChainNames
   /** Whether memory pressure can neither stop nor kill it. */
   readonly isProtected: boolean
+  /** Settles when it is ready for `begin`; never, if it ends first. */
+  readonly standsBy: Promise<void>
+  readonly #turn: Socket | undefined
   /** Settles with how it ended. */
   readonly exited: Promise<string>
   #end: string | undefined
@@ -44,8 +48,12 @@ export class ProxyProcess {
     this.#child = child
     this.#names = names
     this.isProtected = isProtected
+    this.#turn = child.stdio[3] as Socket | undefined
     // A process that has ended does not read; its exit says so.
-    child.stdin?.on('error', () => {})
+    this.#turn?.on('error', () => {})
+    this.standsBy = new Promise(resolve => {
+      this.#turn?.once('data', () => resolve())
+    })
     this.exited = new Promise(resolve => {
       const ended = (how: string): void => {
         this.#end ??= how
@@ -64,11 +72,11 @@ export class ProxyProcess {
     if (!isStandby) rmSync(names.nbd, { force: true })
     const listen = `nbd+unix:///?socket=${encodeURIComponent(names.nbd)}`
     const words = ['serve', node, '--held', '--listen', listen, '--control', names.control]
-    words.push('--bitmap', names.bitmap, ...(isStandby ? ['--standby'] : []))
+    words.push('--bitmap', names.bitmap, ...(isStandby ? ['--standby', '3'] : []))
     const log = openSync(names.log, 'a', 0o600)
     try {
       const { child, isProtected } = spawnIoProcess([...command, ...words], {
-        stdio: ['pipe', log, log],
+        stdio: ['ignore', log, log, ...(isStandby ? (['pipe'] as const) : [])],
         // Neither a Ctrl-C for us nor our own end is one for it.
         detached: true,
       })
@@ -101,7 +109,7 @@ export class ProxyProcess {
   begin(): void {
     rmSync(this.#names.nbd, { force: true })
     setNice(this.#child.pid, 0)
-    this.#child.stdin?.end('begin\n')
+    this.#turn?.end('begin\n')
   }
 
   /** Settles when it serves, with a connection to it. Throws DiskPathError `proxy`. */
