@@ -26,7 +26,7 @@ const IMPORTS: Readonly<Record<string, readonly string[]>> = {
   migration: ['proxy', 'control', 'host'],
   chain: ['control', 'host'],
   daemon: ['migration', 'chain', 'proxy', 'control', 'host'],
-  cli: ['control', 'proxy'],
+  cli: ['control', 'proxy', 'daemon'],
   demo: ['control', 'cli'],
   bench: ['io', 'block', 'nbd', 'mirror', 'control', 'proxy', 'cli'],
 }
