@@ -1,7 +1,8 @@
 /**
- * Foreign functions that only control paths use: ioctls with a buffer, options of sockets,
- * netlink sockets, device nodes. The convention is that of `libc`: the kernel's result or a negative errno, nothing thrown.
- * What may wait in the kernel runs on libuv's thread pool; its buffer is borrowed until it settles.
+ * Foreign functions that only control paths use: ioctls with a buffer, options of sockets, netlink
+ * sockets, device nodes. The convention is that of `libc`: the kernel's result or a negative errno,
+ * nothing thrown. What may wait in the kernel runs on libuv's thread pool; its buffer is borrowed
+ * until it settles.
  */
 import assert from 'node:assert'
 import { close, fromErrno, native } from './libc.ts'
