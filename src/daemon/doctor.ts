@@ -3,6 +3,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import type { ControlHandlers } from '../control/server-connection.ts'
 import { runCommand } from '../host/run-command.ts'
 import { describeHoldings } from '../migration/journal.ts'
+import { describe } from '../migration/roles.ts'
+import { placesFor } from './incoming-disk.ts'
 import type { DaemonVerbs } from './messages.ts'
 import { findGuest } from './preflight.ts'
 import { messageOf, type SessionContext } from './session-context.ts'
@@ -11,19 +13,24 @@ import type { Sessions } from './sessions.ts'
 
 const PEER_MS_MAX = 60_000
 const TOOL_MS_MAX = 15_000
+const NAME_MAX = 64
 const NO_SSH = { environment: {}, options: [] }
 
 export function doctorOf(
   context: SessionContext,
   sessions: Sessions,
 ): ControlHandlers<DaemonVerbs>['doctor'] {
-  return async ({ host, domain, ssh = NO_SSH }) => {
+  return async ({ host, domain, ssh = NO_SSH, disks = [] }) => {
     const here = await look(context)
-    if (domain !== undefined) here.push(await lookAtGuest(context, domain))
+    for (const disk of disks) here.push(await lookAtPlace(context, disk))
+    const guest = domain === undefined ? undefined : await lookAtGuest(context, domain)
+    if (guest !== undefined) here.push(guest.finding)
     if (host === undefined) return { here, there: [] }
     const peer = sessions.peer({ host, ssh })
     try {
-      const { here: there } = await peer.call('doctor', {}, { timeoutMs: PEER_MS_MAX })
+      const asked = { disks: guest?.disks ?? [] }
+      const { here: there } = await peer.call('doctor', asked, { timeoutMs: PEER_MS_MAX })
+      here.push(...compare(here, there))
       return { here, there }
     } catch (error) {
       const remedy = `make \`ssh ${host} blkferry doctor\` work as root, without a password`
@@ -49,6 +56,7 @@ async function look(context: SessionContext): Promise<Finding[]> {
     lookAtModule('device-mapper', 'dm_mod', 'dm_mod'),
     lookAtModule('multipath', 'dm_multipath', 'dm_multipath dm_round_robin'),
     lookAtModule('nbd', 'nbd', 'nbd max_part=0'),
+    lookAtModule('blkback', 'xen_blkback', 'xen-blkback'),
     lookAtPartitions(),
     {
       name: 'journal',
@@ -84,14 +92,67 @@ function lookAtPartitions(): Finding {
   return { name, state: 'warning', found: `max_part is ${value}`, remedy }
 }
 
-async function lookAtGuest(context: SessionContext, domain: string): Promise<Finding> {
+interface GuestDisk {
+  readonly disk: string
+  readonly size: number
+  readonly blockSize: number
+}
+
+async function lookAtGuest(
+  context: SessionContext,
+  domain: string,
+): Promise<{ finding: Finding; disks: readonly GuestDisk[] }> {
   try {
     const { disks } = await findGuest(context, domain)
     const found = disks.map(({ vdev, size }) => `${vdev} ${size} bytes`).join(', ')
-    return { name: 'guest', state: 'good', found: `${domain} can be moved: ${found}` }
+    const finding = {
+      name: 'guest',
+      state: 'good',
+      found: `${domain} can be moved: ${found}`,
+    } as const
+    return {
+      finding,
+      disks: disks.map(({ disk, size, blockSize }) => ({ disk, size, blockSize })),
+    }
   } catch (error) {
-    const refusal = messageOf(error)
-    const [found, remedy] = refusal.split(/: (?=[^:]*$)/)
-    return { name: 'guest', state: 'bad', found: found ?? refusal, remedy: remedy ?? refusal }
+    return { finding: refused('guest', messageOf(error)), disks: [] }
   }
+}
+
+/** Whether this host could receive the disk. */
+async function lookAtPlace(context: SessionContext, wanted: GuestDisk): Promise<Finding> {
+  const name = `disk ${wanted.disk}`.slice(0, NAME_MAX)
+  const holding = context.journal.holding(wanted.disk)
+  if (holding.role !== 'none') {
+    const found = `is ${describe(holding)} on this host`
+    const remedy =
+      holding.role === 'given-away'
+        ? `blkferry release ${wanted.disk}, if the old copy here is not needed`
+        : 'shut its guest down here, or correct the name; see blkferry status'
+    return { name, state: 'bad', found, remedy }
+  }
+  try {
+    const [place] = await placesFor(context, [wanted])
+    return { name, state: 'good', found: `fits into ${place}` }
+  } catch (error) {
+    return refused(name, messageOf(error))
+  }
+}
+
+/** A refusal is what was found, a colon, and what to do. */
+function refused(name: string, refusal: string): Finding {
+  const [found, remedy] = refusal.split(/[:;] (?=[^:;]*$)/)
+  return { name, state: 'bad', found: found ?? refusal, remedy: remedy ?? refusal }
+}
+
+/** Two hosts that are fine by themselves need not fit. */
+function compare(here: readonly Finding[], there: readonly Finding[]): Finding[] {
+  const name = 'xl-versions'
+  const [own, other] = [here, there].map(all => all.find(one => one.name === 'xl'))
+  if (own?.state !== 'good' || other?.state !== 'good') return []
+  if (own.found === other.found) return [{ name, state: 'good', found: 'the same on both hosts' }]
+  const found = `${own.found} here, ${other.found} there`
+  const remedy =
+    'from an older to a newer one works as a rule; try it with a guest that matters less'
+  return [{ name, state: 'warning', found, remedy }]
 }

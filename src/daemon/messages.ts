@@ -119,9 +119,17 @@ export interface DaemonVerbs {
   /** The operator says that this host owns it: none -> owner. */
   readonly 'disk-claim': { params: { disk: string }; result: DiskRole }
 
-  /** With `host`: both hosts are looked at; with `domain`: also whether its disks can be moved. */
+  /**
+   * With `host`: both hosts are looked at; with `domain`: also whether its disks can be moved. The
+   * other host is asked with `disks`: whether it can receive them.
+   */
   readonly doctor: {
-    params: { host?: string; domain?: string; ssh?: SshAccess }
+    params: {
+      host?: string
+      domain?: string
+      ssh?: SshAccess
+      disks?: readonly { disk: string; size: number; blockSize: number }[]
+    }
     result: { here: readonly Finding[]; there: readonly Finding[] }
   }
 

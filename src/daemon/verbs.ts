@@ -94,6 +94,16 @@ export const daemonVerbs: VerbTable<DaemonVerbs> = {
       host: optional(host),
       domain: optional(text(1, 256)),
       ssh: optional(ssh),
+      disks: optional(
+        list(
+          record<{ disk: string; size: number; blockSize: number }>({
+            disk: diskName,
+            size: integer(1),
+            blockSize: integer(512, 4096),
+          }),
+          SESSION_DISKS_MAX,
+        ),
+      ),
     }),
     result: record<DaemonVerbs['doctor']['result']>({ here: findings, there: findings }),
   },
