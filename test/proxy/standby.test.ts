@@ -1,4 +1,6 @@
-/** A proxy that stands by: what it does before its turn, at it, and when nobody wants it any more. */
+/**
+ * A proxy that stands by: what it does before its turn, at it, and when nobody wants it any more.
+ */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
