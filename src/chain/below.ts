@@ -92,8 +92,7 @@ export class Below {
     times.add('put down')
     await this.#fence.reopen()
     times.add('reopen')
-    this.#served = await this.#serve()
-    times.add('serve')
+    this.#served = await this.#serve(times)
     await this.multipath.pointAt(this.#served.link.numbers)
     times.add('point')
     this.#options.log.info(times.all, 'proxy replaced')
@@ -166,7 +165,10 @@ export class Below {
 
   /** Has the next proxy wait in the wings. Only for speed: without one it is started when due. */
   prepareNext(): void {
-    this.#standby ??= this.#spawn({ isStandby: true })
+    if (this.#standby !== undefined) return
+    const { log } = this.#options
+    this.#standby = this.#spawn({ isStandby: true })
+    void this.#standby.standsBy.then(() => log.info('next proxy stands by'))
   }
 
   /** From its first moment on a proxy a guest is to have the next one at hand. */
@@ -185,7 +187,7 @@ export class Below {
     return proxy
   }
 
-  async #serve(): Promise<Served> {
+  async #serve(times = new Times()): Promise<Served> {
     const { nbd } = this.#options
     const standby = this.#standby?.hasEnded === false ? this.#standby : undefined
     this.#standby = undefined
@@ -193,11 +195,13 @@ export class Below {
     const proxy = standby ?? this.#spawn({ isStandby: false })
     try {
       const socket = await proxy.ready()
+      times.add('ready')
       const link = await connectLink(nbd, socket, {
         size: this.#guest.size,
         blockSize: logicalBlockSize(this.#fence.node),
         identifier: this.#names.identifier,
       })
+      times.add('link')
       return { proxy, link }
     } catch (error) {
       await proxy.kill()
