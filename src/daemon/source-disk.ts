@@ -68,9 +68,9 @@ export class SourceDisk implements EndingDisk {
     }
   }
 
-  /** Every write reaches both hosts. */
-  get isSynced(): boolean {
-    return this.#mirror?.activelySynced === true
+  /** What is left can be copied while the guest stands still. */
+  get isReady(): boolean {
+    return this.#mirror?.state === 'ready'
   }
 
   /** Nothing is in flight any more, and later requests wait. */

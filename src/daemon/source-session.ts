@@ -80,7 +80,7 @@ export class SourceSession {
     log.info({ session, domain, host: this.#params.host }, 'session begins')
     try {
       await this.#setUp(watching.signal)
-      await this.#untilSynced()
+      await this.#untilReady()
       await this.#moveMemory()
     } catch (error) {
       this.#progress.fail(messageOf(error))
@@ -137,12 +137,12 @@ export class SourceSession {
     this.abort(`the proxy of ${this.#guest.disks[index]?.vdev} is lost: ${reason}`)
   }
 
-  async #untilSynced(): Promise<void> {
+  async #untilReady(): Promise<void> {
     const { signal } = this.#abort
     for (;;) {
       signal.throwIfAborted()
       await this.#poll()
-      if (this.#disks.every(disk => disk.isSynced)) break
+      if (this.#disks.every(disk => disk.isReady)) break
       await sleep(POLL_MS, undefined, { signal })
     }
     this.#progress.enter('ready')
