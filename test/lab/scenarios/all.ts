@@ -1,6 +1,7 @@
 /** Every scenario, in the order in which they run. */
 import type { Scenario } from '../scenario.ts'
 import { boot } from './boot.ts'
+import { diskPaths } from './disk-path.ts'
 import { kills } from './kill.ts'
 import { longCut, shortCut } from './link.ts'
 import { migrate, migratePv, migrateTrim, migrateTwoDisks } from './migrate.ts'
@@ -21,5 +22,6 @@ export const SCENARIOS: readonly Scenario[] = [
   shortCut,
   longCut,
   ...kills,
+  ...diskPaths,
   migratePv,
 ]
