@@ -6,7 +6,7 @@ import type { ServeStatus } from '../control/status.ts'
 import { pause, settlesWithin } from './pause.ts'
 
 /** Between the end of one look and the next (ms). */
-export const LOOK_INTERVAL_MS = 200
+export const LOOK_INTERVAL_MS = 300
 /** A proxy that says nothing for so long hangs (ms), unless it waits for a processor only. */
 export const ANSWER_MS_MAX = 1000
 /** Then this is the limit (ms). */

@@ -20,7 +20,7 @@ const STOP_MS_MAX = 5000
 /** For the kernel to end a killed process (ms). */
 const KILL_MS_MAX = 10_000
 /** Loading is not to take the processor from the proxy that serves. */
-const NICE_STANDBY = 10
+const NICE_STANDBY = 5
 /** The end of the log in an error (characters). */
 const QUOTED_MAX = 500
 
