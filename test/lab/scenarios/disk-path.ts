@@ -1,4 +1,4 @@
-/** The path of a guest's disk through a proxy, alone: in, out, and everything that can fail there. */
+/** The path of a guest's disk through a proxy, alone: in, out, and all that can fail there. */
 import { sleep } from '../clock.ts'
 import { delayed, makeDisk, over, part, setTable } from '../disks.ts'
 import { DrivenPath } from '../driven-path.ts'
@@ -60,7 +60,7 @@ const swap: Scenario = {
 
 const deaths: Scenario = {
   name: 'path-proxy-dies',
-  sentence: `a proxy is killed or stopped ${DEATHS} times: no error, no block lost, stalls under 2 s`,
+  sentence: `a proxy is killed or stopped ${DEATHS} times: nothing lost, stalls under 2 s`,
   isCore: false,
   run: async lab => {
     const { guest, path } = await prepare(lab)
