@@ -85,6 +85,7 @@ describe.skipIf(!isBuilt)('scripts/install (npm run build)', () => {
     const library = '/opt/ferry/lib/blkferry'
     expect(read('etc/xen/scripts/block-ferry')).toContain(`\nlibrary=${library}\n`)
     expect(read('opt/ferry/bin/blkferry')).toContain(`exec node ${library}/dist/cli/main.js`)
+    expect(read('opt/ferry/sbin/xl')).toContain('\nexec /opt/ferry/bin/blkferry migrate')
     const unit = read('etc/systemd/system/blkferry.service')
     expect(unit).toContain('ExecStart=/opt/ferry/bin/blkferry daemon')
     expect(unit).not.toContain('@')
