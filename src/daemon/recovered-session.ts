@@ -8,7 +8,7 @@ import { ControlError } from '../control/control-error.ts'
 import type { Outcome } from '../migration/phases.ts'
 import type { Peer } from './peer.ts'
 import { endProcess } from './processes.ts'
-import { type SessionContext, untilDone } from './session-context.ts'
+import { type SessionContext, SessionFolder, untilDone } from './session-context.ts'
 import { SessionProgress } from './session-progress.ts'
 import type { RecordedDisk, SessionRecord } from './session-record.ts'
 import type { DiskState, DiskStatus, SessionStatus } from './session-status.ts'
@@ -64,6 +64,8 @@ export class RecoveredSession {
     await this.#end.run(this.#disks, undefined, this.#record.processes.length > 0)
     await this.#peer.close().catch(error => log.warn({ err: error }, 'ssh not closed'))
     records.remove(this.session)
+    // The key is in there.
+    new SessionFolder(this.#context.host.runFolder, this.session).remove()
   }
 
   get isOver(): boolean {

@@ -104,7 +104,7 @@ describe.skipIf(!isBuilt)('scripts/install (npm run build)', () => {
   test.each([
     ['etc/xen/scripts/block-ferry', '#!/bin/sh\n', 'is not of blkferry: move it away'],
     ['usr/local/sbin/xl', '#!/bin/sh\nexec /opt/xen/xl "$@"\n', 'is not of blkferry'],
-    ['run/blkferry/sessions/7f3a/key', '', 'a migration is under way (7f3a)'],
+    ['var/lib/blkferry/sessions/7f3a.json', '', 'a migration is under way (7f3a)'],
   ])('touches nothing where %s stands in the way', (path, text, sentence) => {
     write(path, text)
     const { code, stderr } = install()
@@ -168,7 +168,7 @@ describe.skipIf(!isBuilt)('scripts/uninstall (npm run build)', () => {
     expect(refused.code).toBe(1)
     expect(refused.stderr).toContain('a guest has its disk through blkferry-web1-0123456789ab')
     rmSync(join(root, 'sys'), { recursive: true })
-    write('run/blkferry/sessions/7f3a/key', '')
+    write('var/lib/blkferry/sessions/7f3a.json', '')
     expect(uninstall().stderr).toContain('a migration is under way (7f3a)')
     expect(existsSync(join(root, LIBRARY))).toBe(true)
   })
