@@ -47,7 +47,7 @@ function eta(disks: readonly DiskStatus[]): string {
 }
 
 function memoryParts({ state, sentBytes, elapsedMs }: MemoryStatus): string[] {
-  if (state === 'waiting') return ['disks are equal, memory comes next']
+  if (state === 'waiting') return ['memory comes next']
   if (state === 'suspended') return ['suspended', `memory ${formatSize(sentBytes)}`]
   return [`memory ${formatSize(sentBytes)} in ${formatDuration(elapsedMs)}`]
 }
@@ -61,11 +61,19 @@ function cleaning({ isCleaningUp }: SessionStatus): string {
   return isCleaningUp ? 'putting things back' : ''
 }
 
-function troubles({ disks, error }: SessionStatus): string {
+function troubles({ disks, error, phase }: SessionStatus): string {
   const replacements = sum(disks, disk => disk.replacements)
-  const replaced = replacements === 0 ? '' : `proxy replaced ${replacements} times`
-  const problem = error ?? disks.find(disk => disk.error !== null)?.error ?? ''
+  const replaced = replacementsText(replacements)
+  // A cancelled session has that for its error, and its phase says it already.
+  const isSaid = phase === 'cancelling' || phase === 'cancelled'
+  const problem = (isSaid ? null : error) ?? disks.find(disk => disk.error !== null)?.error ?? ''
   return [replaced, problem].filter(part => part !== '').join(', ')
+}
+
+/** How often a proxy died or hung under the guest; empty if none did. */
+export function replacementsText(count: number): string {
+  if (count === 0) return ''
+  return count === 1 ? 'proxy replaced once' : `proxy replaced ${count} times`
 }
 
 /** How it went, once the guest runs at the destination; a few lines. */

@@ -5,7 +5,7 @@ import type {
   SessionStatus,
   SessionSummary,
 } from '../daemon/session-status.ts'
-import { sessionLine } from './session-progress.ts'
+import { replacementsText, sessionLine } from './session-progress.ts'
 import { formatDuration, formatRate, formatSize } from './units.ts'
 
 export interface HostOverview {
@@ -68,7 +68,7 @@ function diskLine(disk: DiskStatus): string {
     disk.copiedBytes > 0 ? `${formatSize(disk.copiedBytes)} copied` : '',
     disk.rateBytesPerSecond > 0 ? formatRate(disk.rateBytesPerSecond) : '',
     disk.copyMode ?? '',
-    disk.replacements > 0 ? `proxy replaced ${disk.replacements} times` : '',
+    replacementsText(disk.replacements),
     disk.error ?? '',
   ]
   return parts.filter(part => part !== '').join(', ')
