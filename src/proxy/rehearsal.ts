@@ -6,6 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
 import { NbdClient } from 'nbd-client-ts'
 import { connectControl } from '../control/channel.ts'
 import { Cleanup } from './cleanup.ts'
@@ -30,6 +31,8 @@ export async function rehearse(
 ): Promise<void> {
   // Where the control socket is to be there is room and a tmpfs, and nobody else.
   const parent = options.control === undefined ? tmpdir() : dirname(options.control)
+  // What lies idle would be thrown away again.
+  setFlagsFromString('--no-flush-bytecode')
   const folder = mkdtempSync(join(parent, 'rehearsal-'))
   const cleanup = new Cleanup()
   cleanup.defer(async () => rmSync(folder, { recursive: true }))
