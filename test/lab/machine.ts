@@ -88,7 +88,8 @@ export class Machine {
     rmSync(this.#monitor, { force: true })
     writeFileSync(join(this.folder, 'ssh-port'), `${await freePort()}`)
     const log = openSync(join(this.folder, 'qemu.log'), 'w')
-    const child = spawn('taskset', ['-c', this.#core(), ...this.#argv(options)], {
+    const [program = '', ...words] = this.#argv(options)
+    const child = spawn(program, words, {
       detached: true,
       stdio: ['ignore', log, log],
     })
@@ -140,10 +141,6 @@ export class Machine {
     } catch {
       return undefined
     }
-  }
-
-  #core(): string {
-    return this.name === 'a' ? '0' : '1'
   }
 
   #argv(options: MachineOptions): string[] {

@@ -26,7 +26,9 @@ export interface Status {
 }
 
 /** A whole migration under emulation, from the command to its end. */
-const MIGRATION_MS = 300_000
+const MIGRATION_MS = 600_000
+/** An emulated network is often late, which would keep the copy in background mode for long. */
+const EMULATED = '--stall-ms 3000'
 export const GUEST = 'web1'
 
 export interface PreparedGuest {
@@ -39,7 +41,7 @@ export interface PreparedGuest {
 
 /** Disks on both hosts, entries in their disk tables, and a guest on `a` that writes. */
 export async function startGuest(lab: Lab, options: PreparedGuest = {}): Promise<Guest> {
-  const { disks = 1, type = 'pvh', load = 'steady', pauseUs = 5000 } = options
+  const { disks = 1, type = 'pvh', load = 'steady', pauseUs = 20_000 } = options
   const names = Array.from({ length: disks }, (_unused, index) => `${GUEST}-${index}`)
   await Promise.all([lab.a, lab.b].map(host => addDisks(host, names)))
   const guest = await Guest.create(lab.a, {
@@ -71,7 +73,7 @@ export class RunningMigration {
   constructor(from: Host, to: Host, options = '') {
     this.#host = from
     const log = '/var/log/blkferry-migrate.log'
-    const command = `blkferry migrate ${GUEST} ${to.address} --json ${options} 2>>${log}`
+    const command = `blkferry migrate ${GUEST} ${to.address} --json ${EMULATED} ${options} 2>>${log}`
     // Written down as well, for the evidence.
     this.#command = from.start(`set -o pipefail; ${command} | tee -a ${log}`)
     this.#command.stdin.end()

@@ -25,7 +25,7 @@ async function prepare(lab: Lab): Promise<{ guest: Guest; path: DrivenPath }> {
   await lab.a.run(`dmsetup create ${DISK} --table '${over(`${below} 0`)}'`)
   const disk = `/dev/mapper/${DISK}`
   const guest = await Guest.create(lab.a, { name: NAME, disks: [specification(disk)] })
-  await guest.load('steady', 5000)
+  await guest.load('steady', 20_000)
   return { guest, path: await DrivenPath.open(lab.a, disk) }
 }
 
