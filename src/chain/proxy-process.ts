@@ -6,15 +6,19 @@ import type { ChildProcess } from 'node:child_process'
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { setPriority } from 'node:os'
+import { dirname } from 'node:path'
 import { spawnIoProcess } from '../host/io-process.ts'
 import { type NbdSocket, openNbdSocket } from '../host/nbd-socket.ts'
 import { DiskPathError } from './disk-path.ts'
+import { nextChange } from './folder-change.ts'
 import type { ChainNames } from './names.ts'
 import { pause, settlesWithin } from './pause.ts'
 
 /** From the start of the process to its first answer (ms). */
 export const READY_MS_MAX = 120_000
 const READY_POLL_MS = 20
+/** The file of its socket is looked for that often at least (ms). */
+const LOOK_MS_MAX = 1000
 /** For an orderly end, after which it is killed (ms). */
 const STOP_MS_MAX = 5000
 /** For the kernel to end a killed process (ms). */
@@ -120,11 +124,13 @@ export class ProxyProcess {
       if (this.#end !== undefined) {
         throw new DiskPathError('proxy', `the proxy has ended (${this.#end}): ${this.#lastWords()}`)
       }
-      // Looked for first: a look costs nothing, a failed connection much.
+      const change = nextChange(dirname(this.#names.nbd), LOOK_MS_MAX)
       if (left > 0 && !existsSync(this.#names.nbd)) {
-        await pause(READY_POLL_MS)
+        await Promise.race([change.settled, this.exited])
+        change.forget()
         continue
       }
+      change.forget()
       try {
         return await openNbdSocket(this.#names.nbd, Math.max(1, left))
       } catch (error) {
