@@ -73,7 +73,8 @@ export class RunningMigration {
   constructor(from: Host, to: Host, options = '') {
     this.#host = from
     const log = '/var/log/blkferry-migrate.log'
-    const command = `blkferry migrate ${GUEST} ${to.address} --json ${EMULATED} ${options} 2>>${log}`
+    const words = `${GUEST} ${to.address} --json ${EMULATED} ${options}`
+    const command = `blkferry migrate ${words} 2>>${log}`
     // Written down as well, for the evidence.
     this.#command = from.start(`set -o pipefail; ${command} | tee -a ${log}`)
     this.#command.stdin.end()
