@@ -24,7 +24,7 @@ export interface DiskExportOptions {
   readonly started: () => void
 }
 
-const START_MS_MAX = 30_000
+const START_MS_MAX = 90_000
 /** For requests under way; then it is killed. */
 const STOP_MS_MAX = 8000
 const RESTARTS_MAX = 5
