@@ -8,7 +8,7 @@ import type { SessionContext, SessionFolder } from './session-context.ts'
 import { SourceDisk } from './source-disk.ts'
 
 /** The daemon there may have to be started first. */
-const PREPARE_MS_MAX = 120_000
+const PREPARE_MS_MAX = 240_000
 /** Bytes of a dirty bit. */
 const GRANULARITY = 64 * 1024
 
