@@ -159,7 +159,7 @@ export class ProxiedPath implements DiskPath {
     this.#below.prepareNext()
     const health = new Health({
       status: timeoutMs => this.#control.status(timeoutMs),
-      isStarved: () => proxy.isRunnable,
+      isStarved: () => proxy.isBusy,
       hasFailedPath: () => this.#below.multipath.hasFailedPath(),
       ails: ailment => this.#fails(health, ailment),
     })

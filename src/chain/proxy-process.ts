@@ -99,11 +99,18 @@ export class ProxyProcess {
     return this.#end !== undefined
   }
 
-  /** Whether its main thread wants to run: what it owes is then late, not lost. */
-  get isRunnable(): boolean {
+  /**
+   * Whether one of its threads wants a processor, or waits for the disk: what it owes is then late,
+   * not lost. A stopped process has none.
+   */
+  get isBusy(): boolean {
+    const { pid } = this.#child
     try {
-      // After the name in parentheses, which may hold anything, comes the state.
-      return / R /.test(readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').replace(/^.*\)/s, ''))
+      return readdirSync(`/proc/${pid}/task`).some(thread => {
+        const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')
+        // After the name in parentheses, which may hold anything, comes the state.
+        return /^ [RD]/.test(stat.slice(stat.lastIndexOf(')') + 1))
+      })
     } catch {
       return false
     }

@@ -1,0 +1,72 @@
+/** What is taken for a failure of a proxy, and what is not. */
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import {
+  type Ailment,
+  ANSWER_MS_MAX,
+  Health,
+  LOOK_INTERVAL_MS,
+  STARVED_MS_MAX,
+} from '../../src/chain/health.ts'
+import type { ServeStatus } from '../../src/control/status.ts'
+import { serveSample } from '../control/samples.ts'
+
+const healthy: ServeStatus = { ...serveSample, requests: { ...serveSample.requests, errors: 0 } }
+const never = new Promise<ServeStatus>(() => {})
+
+beforeEach(() => {
+  vi.useFakeTimers()
+})
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+interface Proxy {
+  readonly status?: () => Promise<ServeStatus>
+  readonly isStarved?: () => boolean
+  readonly isPathFailed?: boolean
+}
+
+/** What is said of such a proxy after `ms` of looking at it. */
+async function after(ms: number, proxy: Proxy): Promise<readonly Ailment[]> {
+  const told: Ailment[] = []
+  new Health({
+    status: proxy.status ?? (async () => healthy),
+    isStarved: proxy.isStarved ?? (() => false),
+    hasFailedPath: async () => proxy.isPathFailed ?? false,
+    ails: ailment => told.push(ailment),
+  })
+  await vi.advanceTimersByTimeAsync(ms)
+  return told
+}
+
+const FIRST_ANSWER = LOOK_INTERVAL_MS + ANSWER_MS_MAX
+
+test('a proxy that answers is well', async () => {
+  expect(await after(10 * FIRST_ANSWER, {})).toEqual([])
+})
+
+test('a proxy that is silent for a second hangs, and is told of once', async () => {
+  expect(await after(FIRST_ANSWER - 1, { status: () => never })).toEqual([])
+  expect(await after(10 * FIRST_ANSWER, { status: () => never })).toEqual(['hung'])
+})
+
+test('a silent proxy that wants a processor has longer', async () => {
+  const starved = { status: () => never, isStarved: () => true }
+  expect(await after(LOOK_INTERVAL_MS + STARVED_MS_MAX - 1, starved)).toEqual([])
+  expect(await after(LOOK_INTERVAL_MS + STARVED_MS_MAX, starved)).toEqual(['hung'])
+})
+
+test('a proxy whose connection has closed is told of at once', async () => {
+  const status = async (): Promise<ServeStatus> => {
+    throw new Error('closed')
+  }
+  expect(await after(LOOK_INTERVAL_MS, { status })).toEqual(['silent'])
+})
+
+test('a failed path is the disk where the proxy has seen errors, else the connection', async () => {
+  const failing = { ...healthy, requests: { ...healthy.requests, errors: 1 } }
+  const onDisk = { status: async () => failing, isPathFailed: true }
+  expect(await after(LOOK_INTERVAL_MS, onDisk)).toEqual(['disk error'])
+  expect(await after(LOOK_INTERVAL_MS, { isPathFailed: true })).toEqual(['path'])
+})
