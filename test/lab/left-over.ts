@@ -62,10 +62,11 @@ export async function expectOwner(
   disks: readonly string[],
 ): Promise<void> {
   for (const host of [owner, other]) {
-    const status = await host.run('blkferry status --json')
+    const status = JSON.parse(await host.run('blkferry status --json')) as {
+      readonly disks: readonly { readonly disk: string; readonly role: string }[]
+    }
     for (const disk of disks) {
-      const pattern = new RegExp(`"disk":"${disk}","role":"([a-z-]+)"`)
-      const role = pattern.exec(status)?.[1] ?? 'none'
+      const role = status.disks.find(known => known.disk === disk)?.role ?? 'none'
       if ((role === 'owner') !== (host === owner)) {
         throw new Error(`host ${host.name} is ${role} of ${disk}; ${owner.name} should own it`)
       }

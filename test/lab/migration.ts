@@ -41,7 +41,7 @@ export interface PreparedGuest {
 
 /** Disks on both hosts, entries in their disk tables, and a guest on `a` that writes. */
 export async function startGuest(lab: Lab, options: PreparedGuest = {}): Promise<Guest> {
-  const { disks = 1, type = 'pvh', load = 'steady', pauseUs = 20_000 } = options
+  const { disks = 1, type = 'pvh', load = 'steady', pauseUs = 50_000 } = options
   const names = Array.from({ length: disks }, (_unused, index) => `${GUEST}-${index}`)
   await Promise.all([lab.a, lab.b].map(host => addDisks(host, names)))
   const guest = await Guest.create(lab.a, {

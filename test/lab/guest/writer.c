@@ -9,7 +9,7 @@
  *   ID reset                forget the longest time
  *   ID load NAME DELAY_US   idle | steady | flush | trim | large, and the pause after each write
  *   ID verify               read every block of every disk and compare it with what was acknowledged
- * While writes are acknowledged a line `beat COUNT` appears about ten times a second.
+ *   ID beats MS             while writes are acknowledged, print `beat COUNT` that often; 0, as at first: never
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -52,6 +52,7 @@ static struct disk disks[DISKS_MAX];
 static int disk_count;
 static volatile enum load load = IDLE;
 static volatile unsigned delay_us = 2000;
+static volatile unsigned beat_ms = 0;
 
 static double now(void) {
   struct timespec t;
@@ -174,6 +175,8 @@ static uint64_t verify(struct disk *d, char *first_bad, size_t length) {
 }
 
 static void print_status(const char *id) {
+  /* No beat in the middle of the line. */
+  flockfile(stdout);
   printf("answer %s {\"load\":\"%s\",\"disks\":[", id, load_names[load]);
   for (int i = 0; i < disk_count; i++) {
     struct disk *d = &disks[i];
@@ -186,6 +189,7 @@ static void print_status(const char *id) {
            (unsigned long)d->trimmed, (unsigned long)d->errors, d->first_error, gap * 1e3);
   }
   printf("]}\n");
+  funlockfile(stdout);
 }
 
 static void print_verified(const char *id) {
@@ -228,6 +232,9 @@ static void execute(const char *line) {
   else if (!strcmp(verb, "reset")) {
     for (int i = 0; i < disk_count; i++) disks[i].longest_gap = 0;
     printf("answer %s {}\n", id);
+  } else if (!strcmp(verb, "beats")) {
+    beat_ms = (unsigned)atoi(name);
+    printf("answer %s {}\n", id);
   } else printf("answer %s {\"unknown\":\"%s\"}\n", id, verb);
 }
 
@@ -237,9 +244,9 @@ static void *beat(void *unused) {
   for (;;) {
     uint64_t sum = 0;
     for (int i = 0; i < disk_count; i++) sum += disks[i].acknowledged;
-    if (sum != last) printf("beat %lu\n", (unsigned long)sum);
+    if (sum != last && beat_ms) printf("beat %lu\n", (unsigned long)sum);
     last = sum;
-    usleep(100000);
+    usleep(beat_ms ? beat_ms * 1000 : 500000);
   }
   return NULL;
 }

@@ -9,16 +9,18 @@ import type { Figures, Lab, Scenario } from '../scenario.ts'
 async function migrateOnce(lab: Lab, options: PreparedGuest): Promise<Figures> {
   const { a, b } = lab
   const guest = await startGuest(lab, options)
-  const beats = await Beats.follow(guest, [a, b])
-  const migration = new RunningMigration(a, b)
   const start = now()
+  const migration = new RunningMigration(a, b)
+  await migration.reach('memory', status => status.memory.state === 'moving')
+  lab.say(`the disks are in step after ${seconds(now() - start)}`)
+  const beats = await Beats.follow(guest, [a, b])
   await migration.expectExit(0)
   const took = now() - start
   guest.host = await whereRuns(GUEST, [a, b])
   if (guest.host !== b) throw new Error('the migration says that it succeeded, the guest stayed')
   lab.say('the guest runs on b')
   await guest.expectWriting()
-  const silence = beats.longestSilence(start)
+  const silence = beats.longestSilence()
   await beats.close()
   const { acknowledged } = await guest.expectIntact()
   const disks = Array.from({ length: options.disks ?? 1 }, (_unused, i) => `${GUEST}-${i}`)
