@@ -1,8 +1,8 @@
 /**
  * Watches a guest from outside: its writer prints a beat five times a second while writes are
  * acknowledged, and each is stamped on arrival with this machine's clock, whichever host it comes
- * from. So the longest silence is the downtime of a migration, to about a fifth of a second. It costs
- * the emulated hosts a good part of their time, so it is for the part that matters only.
+ * from. So the longest silence is the downtime of a migration, to about a fifth of a second. It
+ * costs the emulated hosts a good part of their time, so it is for the part that matters only.
  */
 import { createInterface } from 'node:readline'
 import { now, sleep, until } from './clock.ts'
