@@ -135,8 +135,10 @@ export class ProxiedPath implements DiskPath {
   async #release(): Promise<void> {
     this.#isReleasing = true
     await this.#health?.stop()
-    await this.#care
+    // Whoever cares for a proxy just now may be starting its mirror again, for as long as the
+    // target is out of reach.
     this.#control.end('the disk path has been stopped')
+    await this.#care
     await this.#below.remove()
   }
 
@@ -191,13 +193,14 @@ export class ProxiedPath implements DiskPath {
       await this.#giveUp(error)
       return
     }
+    if (this.#isReleasing) return
     const health = this.#watch()
     try {
       await this.#control.open()
       events.replaced(reason)
     } catch (error) {
-      // One that failed again is cared for again.
-      if (this.#health === health) await this.#giveUp(error)
+      // One that failed again is cared for again, one that is put away needs no care.
+      if (this.#health === health && !this.#isReleasing) await this.#giveUp(error)
     }
   }
 

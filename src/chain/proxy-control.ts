@@ -68,6 +68,7 @@ export class ProxyControl {
   async open(): Promise<void> {
     const client = this.#client
     if (client === undefined) throw closed('there is no proxy now')
+    if (this.#ended !== undefined) throw this.#ended
     if (this.#mirror !== undefined) await restart(client, this.#mirror)
     if (this.#client !== client) throw closed('the proxy has gone')
     this.#isOpen = true
