@@ -17,6 +17,8 @@ import type { DiskRole, Finding, SessionStatus, SessionSummary, Side } from './s
 
 /** Where a daemon listens unless told otherwise. */
 export const DAEMON_SOCKET = '/run/blkferry/daemon.sock'
+/** How a relay begins what it says on stderr, among the lines of xl. */
+export const RELAY_SAYS = 'blkferry relay: '
 /** A hotplug call is answered within this; libxl gives the whole script 40 s. */
 export const HOTPLUG_MS_MAX = 30_000
 export const FINDINGS_MAX = 64

@@ -13,7 +13,12 @@ import { WAIT_MS_MAX } from '../control/messages.ts'
 import { type DestinationQuestion, DestinationRelay } from '../migration/destination-relay.ts'
 import { type Answers, runRelay } from '../migration/relay-pump.ts'
 import { type SourceQuestion, SourceRelay } from '../migration/source-relay.ts'
-import { type DaemonVerbs, DESTINATION_QUESTIONS, SOURCE_QUESTIONS } from './messages.ts'
+import {
+  type DaemonVerbs,
+  DESTINATION_QUESTIONS,
+  RELAY_SAYS,
+  SOURCE_QUESTIONS,
+} from './messages.ts'
 
 export type DaemonClient = ControlClient<DaemonVerbs>
 
@@ -138,5 +143,5 @@ async function ended(child: ChildProcess): Promise<void> {
 
 /** To whoever started us: xl passes it on. */
 function say(problem: string): void {
-  process.stderr.write(`blkferry relay: ${problem}\n`)
+  process.stderr.write(`${RELAY_SAYS}${problem}\n`)
 }

@@ -6,6 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { shellWord } from '../host/ssh.ts'
+import { RELAY_SAYS } from './messages.ts'
 import { endProcess, markOf, type ProcessMark } from './processes.ts'
 
 export interface XlMigrateOptions {
@@ -21,6 +22,7 @@ export interface XlMigrateOptions {
 }
 
 const SAID_MAX = 400
+const LINES_MAX = 2
 
 export class XlMigrate {
   readonly #child: ChildProcess
@@ -49,13 +51,14 @@ export class XlMigrate {
     })
   }
 
-  /** The last that it said, in one line. */
+  /** What the relays said, or else the last of xl's own, in one line. */
   get said(): string {
     try {
-      return readFileSync(this.#logFile, 'utf8')
-        .trim()
-        .replaceAll(/\s*\n\s*/g, '; ')
-        .slice(-SAID_MAX)
+      const lines = readFileSync(this.#logFile, 'utf8').trim().split('\n')
+      const relays = lines.filter(line => line.startsWith(RELAY_SAYS))
+      const chosen = relays.length > 0 ? new Set(relays) : lines.slice(-LINES_MAX)
+      const words = [...chosen].map(line => line.replace(RELAY_SAYS, '').trim())
+      return words.join('; ').slice(-SAID_MAX)
     } catch {
       return ''
     }

@@ -1,4 +1,4 @@
-/** The daemon's small parts: the table of disks, a destination's word, what is left of a process. */
+/** The daemon's small parts: table of disks, word, processes, the wish to seal. */
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
