@@ -38,7 +38,20 @@ const run = (...words: string[]) => runCommand(['xl', ...words], { timeoutMs: XL
 /** By name, or by the number in words. Undefined if there is none. Throws CommandError, XlError. */
 export async function findDomain(domain: string): Promise<Domain | undefined> {
   if (domain.startsWith('-')) throw new XlError(`domain ${domain} looks like an option; check it`)
-  return (await listDomains()).find(({ name, domid }) => name === domain || `${domid}` === domain)
+  const listed = await listDomains()
+  const found = listed.find(({ name, domid }) => name === domain || `${domid}` === domain)
+  return found ?? (/^\d+$/.test(domain) ? undefined : await findHalfMade(domain))
+}
+
+/** A domain whose xl was killed while it made it has a name, and no configuration to list. */
+async function findHalfMade(name: string): Promise<Domain | undefined> {
+  try {
+    const domid = await domidOf(name)
+    return { domid, name, uuid: undefined, type: undefined, disks: [] }
+  } catch (error) {
+    if (error instanceof CommandError && error.code === 'exit') return undefined
+    throw error
+  }
 }
 
 /** All domains but dom0. */

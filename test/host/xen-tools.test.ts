@@ -160,7 +160,10 @@ describe('xl', () => {
       },
       { domid: 12, name: '3', uuid: undefined, type: undefined, disks: [] },
     ])
+    const listing = `case $1 in list) ${list(LISTED)}\n;; domid) [ $2 = half ] && echo 13;; esac`
+    stubs.add('xl', listing)
     expect((await findDomain('web1'))?.domid).toBe(3)
+    expect(await findDomain('half')).toMatchObject({ domid: 13, name: 'half', disks: [] })
     expect((await findDomain('12'))?.domid).toBe(12)
     expect(await findDomain('web')).toBeUndefined()
     await expect(findDomain('-l')).rejects.toThrow('looks like an option')
