@@ -7,7 +7,8 @@ const CLEAN_MS = 60_000
 
 /**
  * Prints a line for each thing. A guest's own device is `blkferry` too and stays where the guest
- * runs, on plain linear mappings; anything else of device-mapper's kinds is of a session.
+ * runs, on plain linear mappings; anything else of device-mapper's kinds is of a session. The
+ * receiving xl stays as the guest's monitor, and writes to the guest's log then.
  */
 const LOOK = `
 dmsetup table 2>/dev/null | grep -E ': .* (multipath|error|delay) ' | sed 's/^/dm /'
@@ -18,7 +19,12 @@ done
 losetup -a | sed 's/^/loop /'
 ps axo args | grep -E '[c]li/main.js (serve|relay|channel|migrate)' | sed 's/^/process /'
 xl list | awk 'NR > 1 && $1 ~ /--(incoming|migratedaway)$/ { print "domain " $1 }'
-ps axo args | grep -E '[x]l (migrate|migrate-receive)' | sed 's/^/process /'
+for pid in $(pgrep -f '[x]l (migrate|migrate-receive)'); do
+  case "$(readlink "/proc/$pid/fd/1")" in
+    /var/log/xen/xl-*) ;;
+    *) echo "process $(tr '\\0' ' ' < "/proc/$pid/cmdline")" ;;
+  esac
+done
 ls /run/blkferry/sessions 2>/dev/null | sed 's/^/session folder /'
 ss -Htlnp 2>/dev/null | grep '"node"' | sed 's/^/listening /'
 true
