@@ -96,11 +96,14 @@ export async function destroyDomain(domid: number): Promise<void> {
   }
 }
 
-/** The flags of `xl list`, as `-b----`: running, blocked, paused, shutdown, crashed, dying. */
+/**
+ * The flags of `xl list`, as `-b----`: running, blocked, paused, shutdown, why (`s` for suspend),
+ * dying.
+ */
 export async function domainFlags(domid: number): Promise<string | undefined> {
   try {
     const { stdout } = await run('list', `${domid}`)
-    return /\s([r-][b-][p-][s-][c-][d-])\s/.exec(stdout)?.[1]
+    return /\s([r-][b-][p-][s-][a-z-][d-])\s/.exec(stdout)?.[1]
   } catch (error) {
     if (error instanceof CommandError && error.code === 'exit') return undefined
     throw error
@@ -127,7 +130,7 @@ export async function resumeDomain(domid: number): Promise<void> {
 }
 
 async function isSuspended(domid: number): Promise<boolean> {
-  return (await domainFlags(domid))?.[3] === 's'
+  return (await domainFlags(domid))?.slice(3, 5) === 'ss'
 }
 
 type Fields = Readonly<Record<string, unknown>>

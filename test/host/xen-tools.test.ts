@@ -12,10 +12,12 @@ import {
 } from '../../src/host/xenstore.ts'
 import {
   destroyDomain,
+  domainFlags,
   domainNameOf,
   domidOf,
   findDomain,
   listDomains,
+  resumeDomain,
   XlError,
 } from '../../src/host/xl.ts'
 import { stubPrograms } from './stub-programs.ts'
@@ -185,6 +187,26 @@ describe('xl', () => {
     expect(await domainNameOf(3)).toBe('web1')
     stubs.add('xl', 'echo "web9 is an invalid domain identifier" >&2; exit 1')
     await expect(domidOf('web9')).rejects.toMatchObject({ code: 'exit', exitCode: 1 })
+  })
+
+  test('a guest that is suspended is told to go on, one that runs is left alone', async () => {
+    await using stubs = await stubPrograms()
+    const header = 'Name ID Mem VCPUs State Time(s)'
+    writeFileSync(stubs.file('state'), '-b----')
+    // As xl 4.17 prints it: shut down, and the letter for the reason is the one of suspend.
+    const resumed = 'echo -b---- > "$FOLDER/state"; exit 1'
+    const row = `echo "${header}"; echo "web1 3 96 1 $(cat "$FOLDER/state") 8.4"`
+    stubs.add('xl', `case $1 in list) ${row};; migrate) ${resumed};; esac`)
+    expect(await domainFlags(3)).toBe('-b----')
+    await resumeDomain(3)
+    writeFileSync(stubs.file('state'), '---ss-')
+    expect(await domainFlags(3)).toBe('---ss-')
+    await resumeDomain(3)
+    expect(await domainFlags(3)).toBe('-b----')
+    const migrations = calls(stubs.path).filter(call => call.startsWith('xl|migrate'))
+    expect(migrations).toEqual([expect.stringMatching(/^xl\|migrate\|-s\|\|3\|printf 'xl migr/)])
+    stubs.add('xl', `case $1 in list) echo "web1 3 96 1 ---ss- 8.4";; migrate) exit 1;; esac`)
+    await expect(resumeDomain(3)).rejects.toThrow('stays suspended: try xl resume 3')
   })
 
   test('destroying a domain that is gone already is no failure', async () => {
