@@ -132,6 +132,16 @@ export class Machine {
     await this.monitor(`set_link n1 ${isUp ? 'on' : 'off'}`)
   }
 
+  /**
+   * After a saved state is loaded a network card may wait for ever for an interrupt that was on its
+   * way when the state was saved. Its cable out and in again makes it look.
+   */
+  async wakeCards(): Promise<void> {
+    for (const card of ['n0', 'n1']) {
+      for (const state of ['off', 'on']) await this.monitor(`set_link ${card} ${state}`)
+    }
+  }
+
   /** Undefined unless the process with the noted id is really ours. */
   #pid(): number | undefined {
     try {

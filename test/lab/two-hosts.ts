@@ -104,6 +104,7 @@ export class TwoHosts {
     await Promise.all(
       this.hosts.map(async host => {
         if (state === undefined) await waitForConsole(host, timeoutMs)
+        else await host.machine.wakeCards()
         await host.connect(timeoutMs)
       }),
     )
