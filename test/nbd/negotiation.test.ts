@@ -4,6 +4,7 @@
 import { once } from 'node:events'
 import { readdirSync, writeFileSync } from 'node:fs'
 import type net from 'node:net'
+import { Duplex, PassThrough } from 'node:stream'
 import { NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_WRITE, NbdClient } from 'nbd-client-ts'
 import { describe, expect, test } from 'vitest'
 import { chain } from '../../src/block/chain.ts'
@@ -113,7 +114,7 @@ describe.each(ENGINE_NAMES)('negotiation on %s', engine => {
     await client.write(4096, data)
     expect((await client.read(4096, data.length)).equals(data)).toBe(true)
     await client.disconnect()
-    await until(() => descriptors() === before)
+    await until(() => descriptors() <= before)
   })
 
   test('a TLS client that takes no replies is not served on', async () => {
@@ -122,14 +123,22 @@ describe.each(ENGINE_NAMES)('negotiation on %s', engine => {
     const before = descriptors()
     const options = tlsOptions(folder, 'alice', KEY)
     const socket = await server.dial()
-    const client = await NbdClient.connect(socket, options)
-    socket.pause()
+    // TLS takes what comes out of the socket itself, paused or not, but not out of a pipe.
+    const received = socket.pipe(new PassThrough())
+    const stream = Duplex.from({ readable: received, writable: socket })
+    const client = await NbdClient.connect(stream, options)
+    socket.unpipe(received).pause()
     const reads = Array.from({ length: 60 }, () => client.read(0, 4 * MIB).catch(() => undefined))
-    await new Promise(resolve => setTimeout(resolve, 300))
-    expect(server.counters.get('reads')).toBeLessThan(8)
+    await until(() => server.counters.get('reads') > 0)
+    let served = 0
+    while (server.counters.get('reads') > served) {
+      served = server.counters.get('reads')
+      await new Promise(resolve => setTimeout(resolve, 500))
+    }
+    expect(served).toBeLessThan(30)
     socket.destroy()
     await Promise.all(reads)
-    await until(() => descriptors() === before)
+    await until(() => descriptors() <= before)
   })
 
   test.each([
@@ -164,7 +173,7 @@ describe.each(ENGINE_NAMES)('negotiation on %s', engine => {
     if (!socket.closed) await once(socket, 'close')
     await until(() => server.refusals.length === 1)
     expect(server.counters.get('writes')).toBe(0)
-    await until(() => descriptors() === before)
+    await until(() => descriptors() <= before)
   })
 
   test('without TLS nothing is served that has keys', async () => {
