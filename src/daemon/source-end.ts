@@ -12,6 +12,7 @@ import { applyToAll, type SessionContext, untilDone } from './session-context.ts
 import type { SessionProgress } from './session-progress.ts'
 import type { RecordedDisk } from './session-record.ts'
 import type { EndingDisk } from './source-disk.ts'
+import { settleAll } from './turns.ts'
 
 export interface SourceEndOptions {
   readonly session: string
@@ -72,7 +73,7 @@ export class SourceEnd {
     } else if (this.#isOurs && this.#holding.role === 'given-away') {
       applyToAll(this.#context, 'take-back', session, this.#options.disks)
     }
-    await Promise.all(disks.map(disk => disk.unseal()))
+    await settleAll(disks.map(disk => disk.unseal()))
     this.#progress.resume()
   }
 
@@ -81,7 +82,7 @@ export class SourceEnd {
     this.#isHandedOver = true
     this.#progress.resume()
     this.#progress.enterMemory('done')
-    await Promise.all(disks.map(disk => disk.discard()))
+    await settleAll(disks.map(disk => disk.discard()))
   }
 
   /** Asks the destination until it knows, for a while. */

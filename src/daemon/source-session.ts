@@ -26,6 +26,7 @@ import type { SessionStatus } from './session-status.ts'
 import type { SourceDisk } from './source-disk.ts'
 import { SourceEnd } from './source-end.ts'
 import { setUp } from './source-set-up.ts'
+import { settleAll } from './turns.ts'
 
 const POLL_MS = 500
 
@@ -182,8 +183,8 @@ export class SourceSession {
     this.#progress.enterMemory('suspended')
     this.#progress.enter('switchover')
     try {
-      await Promise.all(this.#disks.map(disk => disk.suspend()))
-      await Promise.all(this.#disks.map(disk => disk.complete()))
+      await settleAll(this.#disks.map(disk => disk.suspend()))
+      await settleAll(this.#disks.map(disk => disk.complete()))
       applyToAll(this.#context, 'seal', this.session, this.#guest.disks)
       this.#context.journal.reserve(this.session, 2)
       this.#isSealed = true

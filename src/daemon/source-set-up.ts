@@ -6,6 +6,7 @@ import type { Peer } from './peer.ts'
 import type { FoundGuest } from './preflight.ts'
 import type { SessionContext, SessionFolder } from './session-context.ts'
 import { SourceDisk } from './source-disk.ts'
+import { settleAll } from './turns.ts'
 
 /** The daemon there may have to be started first. */
 const PREPARE_MS_MAX = 240_000
@@ -50,8 +51,7 @@ export async function setUp(options: SetUpOptions): Promise<SetUp> {
   const disks = guest.disks.map((found, index) => new SourceDisk(found, paths[index]!))
   const { copyMode, bandwidth, stallMs, reconnectSeconds } = params
   const start = async (): Promise<void> => {
-    // Each has settled before anything is undone.
-    const started = await Promise.allSettled(
+    await settleAll(
       disks.map((disk, index) =>
         disk.start({
           target: targetUri(places[index]!, params.isInsecure ? '' : session),
@@ -64,8 +64,6 @@ export async function setUp(options: SetUpOptions): Promise<SetUp> {
         }),
       ),
     )
-    const failed = started.find(one => one.status === 'rejected')
-    if (failed !== undefined) throw failed.reason
   }
   return { disks, start }
 }

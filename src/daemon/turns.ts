@@ -34,3 +34,13 @@ export async function within<T>(
     clearTimeout(timer)
   }
 }
+
+/**
+ * Settles when all of them have, and then rejects with the reason of the first that failed: what
+ * follows never runs beside one that is still under way.
+ */
+export async function settleAll(work: readonly Promise<void>[]): Promise<void> {
+  const settled = await Promise.allSettled(work)
+  const failed = settled.find(one => one.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
+}

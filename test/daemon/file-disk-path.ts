@@ -1,5 +1,5 @@
 /** A guest's path over a plain file, with the real proxy: what the chain does, without a kernel. */
-import { statSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DiskPath, DiskPathState } from '../../src/chain/disk-path.ts'
 import { connectControl } from '../../src/control/channel.ts'
@@ -15,10 +15,13 @@ export class FileDiskPath implements DiskPath {
   readonly #writer: () => Writer | undefined
   #state: DiskPathState = 'plain'
   proxy: ServeProcess | undefined
+  /** What a test does to a seal: it may take long, or fail. */
+  beforeSeal: () => Promise<void> = async () => {}
 
   constructor(file: string, folder: string, writer: () => Writer | undefined) {
     this.device = file
     this.size = statSync(file).size
+    mkdirSync(folder, { recursive: true })
     this.#folder = folder
     this.#writer = writer
   }
@@ -50,6 +53,7 @@ export class FileDiskPath implements DiskPath {
   }
 
   async seal(): Promise<void> {
+    await this.beforeSeal()
     await this.#writer()?.switchTo({ kind: 'parked' })
     this.#state = 'sealed'
   }

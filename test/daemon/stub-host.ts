@@ -43,8 +43,8 @@ export class StubHost implements Host {
   readonly toolstack: Toolstack
   readonly made = new Map<string, GuestDevice>()
   readonly paths: FileDiskPath[] = []
-  /** The guest that writes here; where it gets to is the host's to say. */
-  writer: Writer | undefined
+  /** The guest that writes here, by disk; where it gets to is the host's to say. */
+  writers: ReadonlyMap<string, Writer> = new Map()
 
   constructor(folder: string, name: string) {
     this.name = name
@@ -195,7 +195,8 @@ exec env ${names.join(' ')} sh -c "$*"`,
   }
 
   openDiskPath: Host['openDiskPath'] = async ({ device }) => {
-    const path = new FileDiskPath(this.diskFile(device), this.runFolder, () => this.writer)
+    const folder = join(this.runFolder, `path-${device}`)
+    const path = new FileDiskPath(this.diskFile(device), folder, () => this.writers.get(device))
     this.paths.push(path)
     return path
   }

@@ -1,4 +1,4 @@
-/** Two hosts with a daemon each, and one guest with one disk that runs at the source. */
+/** Two hosts with a daemon each, and one guest that runs at the source. */
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
@@ -12,8 +12,14 @@ import { type Temporary, temporary } from '../support/temporary.ts'
 import { StubHost } from './stub-host.ts'
 import { Writer } from './writer.ts'
 
+/** The guest's disk, and the one that it may have besides. */
 export const DISK = 'web1-root'
+export const SECOND_DISK = 'web1-data'
 const SIZE = 4 * 1024 * 1024
+const VDEVS = ['xvda', 'xvdb']
+/** As libxl numbers xvda, and those behind it. */
+const FIRST_VBD = 51_712
+const VBD_STEP = 16
 const END_MS_MAX = 60_000
 const POLL_MS = 50
 export const SOON = { timeoutMs: 20_000 }
@@ -22,26 +28,38 @@ export class TwoHosts implements AsyncDisposable {
   readonly folder: Temporary
   readonly source: StubHost
   readonly destination: StubHost
-  readonly writer: Writer
+  /** By disk. */
+  readonly writers: ReadonlyMap<string, Writer>
   readonly daemons = new Map<StubHost, RunningDaemon>()
   readonly clients = new Map<StubHost, ControlClient<DaemonVerbs>>()
 
-  private constructor(folder: Temporary) {
+  private constructor(folder: Temporary, disks: readonly string[]) {
     this.folder = folder
     this.source = new StubHost(folder.file('a'), 'a')
     this.destination = new StubHost(folder.file('b'), 'b')
     this.source.connectTo(this.destination)
     this.destination.connectTo(this.source)
-    for (const host of [this.source, this.destination]) {
-      writeFileSync(host.diskFile(DISK), '')
-      truncateSync(host.diskFile(DISK), SIZE)
+    for (const path of disks.flatMap(disk => this.#hosts.map(host => host.diskFile(disk)))) {
+      writeFileSync(path, '')
+      truncateSync(path, SIZE)
     }
-    this.writer = new Writer({ kind: 'file', path: this.source.diskFile(DISK) }, SIZE)
-    this.source.writer = this.writer
+    const writerOf = (disk: string): Writer =>
+      new Writer({ kind: 'file', path: this.source.diskFile(disk) }, SIZE)
+    this.writers = new Map(disks.map(disk => [disk, writerOf(disk)]))
+    this.source.writers = this.writers
   }
 
-  static async start(): Promise<TwoHosts> {
-    const hosts = new TwoHosts(await temporary())
+  get #hosts(): readonly StubHost[] {
+    return [this.source, this.destination]
+  }
+
+  /** Of the guest's first disk. */
+  get writer(): Writer {
+    return this.writers.get(DISK)!
+  }
+
+  static async start(disks: readonly string[] = [DISK]): Promise<TwoHosts> {
+    const hosts = new TwoHosts(await temporary(), disks)
     await hosts.startDaemon(hosts.source)
     await hosts.startDaemon(hosts.destination)
     await hosts.#createGuest()
@@ -62,13 +80,15 @@ export class TwoHosts implements AsyncDisposable {
 
   async #createGuest(): Promise<void> {
     const { source } = this
-    const disks = [{ vdev: 'xvda', disk: DISK }]
+    const disks = [...this.writers.keys()].map((disk, index) => ({ vdev: VDEVS[index]!, disk }))
     source.writeDomain({ domid: 1, name: 'web1', state: 'running', disks })
-    const path = 'backend/vbd/1/51712'
-    const fields = { params: DISK, dev: 'xvda', script: 'block-ferry', mode: 'w' }
-    const nodes = Object.entries(fields).map(([name, value]) => [`${path}/${name}`, value])
-    await source.xenstore.write(Object.fromEntries(nodes))
-    await this.client(source).call('hotplug-add', { path }, SOON)
+    for (const [index, { vdev, disk }] of disks.entries()) {
+      const path = `backend/vbd/1/${FIRST_VBD + index * VBD_STEP}`
+      const fields = { params: disk, dev: vdev, script: 'block-ferry', mode: 'w' }
+      const nodes = Object.entries(fields).map(([name, value]) => [`${path}/${name}`, value])
+      await source.xenstore.write(Object.fromEntries(nodes))
+      await this.client(source).call('hotplug-add', { path }, SOON)
+    }
   }
 
   async migrate(params: Partial<MigrateStartParams> = {}): Promise<SessionStatus> {
@@ -139,7 +159,7 @@ export class TwoHosts implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.writer.stop()
+    for (const writer of this.writers.values()) await writer.stop()
     for (const client of this.clients.values()) client.close()
     for (const daemon of this.daemons.values()) await daemon.stop()
     for (const path of this.source.paths) await path.stop()
