@@ -1,8 +1,9 @@
 /**
  * The source's end of the relay: between `xl migrate` and the other host. It passes everything
- * through but three things. `ready` waits until the disks are sealed. Permission to start leaves
- * once at most, and only after the owner has journalled that the disks are given away: the point of
- * no return. And the destination's report waits until it is known what it means.
+ * through but three things (and a configuration that is to change on its way). `ready` waits until
+ * the disks are sealed. Permission to start leaves once at most, and only after the owner has
+ * journalled that the disks are given away: the point of no return. And the destination's report
+ * waits until it is known what it means.
  *
  * Invariant: permission has left if and only if the owner was asked to give away and said yes; and
  * xl hears of success only if the destination owns, of failure only if the source does.
@@ -18,7 +19,9 @@ import {
   REPORT_SUCCESS,
   RelayEnd,
   type RelayMachine,
+  type RelayOutput,
 } from './relay-machine.ts'
+import type { XlConfigRewriter } from './xl-config.ts'
 import { BANNER, FixedMessage, GO, READY, REPORT } from './xl-messages.ts'
 
 /**
@@ -54,11 +57,18 @@ export class SourceRelay extends RelayEnd<SourceQuestion> implements RelayMachin
   /** The next message of the destination. */
   #message = new FixedMessage(BANNER)
   readonly #go = new FixedMessage(GO)
+  readonly #rewriter: XlConfigRewriter | undefined
   #isReadyForwarded = false
   #isGoForwarded = false
   #isGoWrong = false
   #isXlGone = false
   #outcome: Outcome = 'source-owns'
+
+  /** `rewriter`: for a guest whose configuration is to change on its way. */
+  constructor(output: RelayOutput<SourceQuestion>, rewriter?: XlConfigRewriter) {
+    super(output)
+    this.#rewriter = rewriter
+  }
 
   /** Who owns the disks; final once `finish` was called. */
   get outcome(): Outcome {
@@ -85,9 +95,17 @@ export class SourceRelay extends RelayEnd<SourceQuestion> implements RelayMachin
   }
 
   fromXl(chunk: Uint8Array): void {
-    if (this.#state === 'banner' || this.#state === 'ready') this.toLink(chunk)
+    if (this.#state === 'banner' || this.#state === 'ready') this.#passOn(chunk)
     else if (this.#state === 'sealing') this.#withhold('xl wrote before it was told to')
     else if (this.#isReadyForwarded) this.#takeGo(chunk)
+  }
+
+  #passOn(chunk: Uint8Array): void {
+    try {
+      this.toLink(this.#rewriter?.take(chunk) ?? chunk)
+    } catch (error) {
+      this.#withhold(messageOf(error))
+    }
   }
 
   /** Permission, in whatever state: a second one, and what is behind it, never leaves. */
