@@ -19,17 +19,29 @@ export async function makeDisk(host: Host, name: string, index: number): Promise
   return `/dev/mapper/${name}`
 }
 
+/** The same as a file, which takes no room yet. Returns its path. */
+export async function makeFile(host: Host, name: string): Promise<string> {
+  const path = `/lab/${name}.img`
+  await host.run(`truncate -s ${DISK_MIB}M '${path}'`)
+  return path
+}
+
 /** Puts another table under a disk; whoever uses it waits meanwhile. */
 export async function setTable(host: Host, name: string, table: string): Promise<void> {
-  await host.run(`dmsetup load '${name}' --table '${table}' && dmsetup resume '${name}'`)
+  const input = `${table}\n`
+  await host.run(`dmsetup load '${name}' && dmsetup resume '${name}'`, { input })
 }
 
 /** Each write takes `writeMs` longer on its way to part `index`. */
 export const delayed = (index: number, writeMs: number): string =>
   `0 ${SECTORS} delay ${part(index)} 0 ${part(index)} ${writeMs}`
 
-/** Every request fails. */
-export const failing = (): string => `0 ${SECTORS} error`
+/** Half of part `index`. */
+export const half = (index: number): string => `0 ${SECTORS / 2} linear ${part(index)}`
+
+/** Part `index`, of which every request to the second half fails. */
+export const halfFailing = (index: number): string =>
+  `${half(index)}\n${SECTORS / 2} ${SECTORS / 2} error`
 
 /** sha256 of the whole disk, read past the page cache. */
 export async function checksum(host: Host, path: string): Promise<string> {

@@ -7,8 +7,9 @@ const CLEAN_MS = 60_000
 
 /**
  * Prints a line for each thing. A guest's own device is `blkferry` too and stays where the guest
- * runs, on plain linear mappings; anything else of device-mapper's kinds is of a session. The
- * receiving xl stays as the guest's monitor, and writes to the guest's log then.
+ * runs, on plain linear mappings, for a file over a loop device; anything else of device-mapper's
+ * kinds is of a session, and so is a loop device that nothing stands on. The receiving xl stays as
+ * the guest's monitor, and writes to the guest's log then.
  */
 const LOOK = `
 dmsetup table 2>/dev/null | grep -E ': .* (multipath|error|delay) ' | sed 's/^/dm /'
@@ -16,7 +17,9 @@ dmsetup table 2>/dev/null | grep -E '43:[0-9]' | sed 's/^/dm over nbd: /'
 for size in /sys/block/nbd*/size; do
   [ "$(cat "$size")" = 0 ] || echo "nbd device $size"
 done
-losetup -a | sed 's/^/loop /'
+for loop in /sys/block/loop*/loop; do
+  [ ! -d "$loop" ] || [ -n "$(ls "\${loop%/loop}/holders")" ] || echo "loop device $loop"
+done
 ps axo args | grep -E '[c]li/main.js (serve|relay|channel|migrate)' | sed 's/^/process /'
 xl list | awk 'NR > 1 && $1 ~ /--(incoming|migratedaway)$/ { print "domain " $1 }'
 for pid in $(pgrep -f '[x]l (migrate|migrate-receive)'); do

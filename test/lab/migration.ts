@@ -4,7 +4,7 @@
  */
 import { createInterface } from 'node:readline'
 import { now, seconds, until } from './clock.ts'
-import { makeDisk } from './disks.ts'
+import { makeDisk, makeFile } from './disks.ts'
 import { Guest, type GuestOptions, type Load } from './guest.ts'
 import type { Host } from './host.ts'
 import type { Figures, Lab } from './scenario.ts'
@@ -32,19 +32,24 @@ const EMULATED = '--stall-ms 3000'
 export const GUEST = 'web1'
 
 export interface PreparedGuest {
+  /** Where it starts; host a if left out. */
+  readonly host?: Host
   readonly disks?: 1 | 2
+  /** What its disks are on both hosts. */
+  readonly places?: 'devices' | 'files'
   readonly type?: GuestOptions['type']
   readonly load?: Load
   /** Pause after each request (us). */
   readonly pauseUs?: number
 }
 
-/** Disks on both hosts, entries in their disk tables, and a guest on `a` that writes. */
+/** Disks on both hosts, entries in their disk tables, and a guest on one of them that writes. */
 export async function startGuest(lab: Lab, options: PreparedGuest = {}): Promise<Guest> {
-  const { disks = 1, type = 'pvh', load = 'steady', pauseUs = 50_000 } = options
+  const { host = lab.a, disks = 1, places = 'devices', type = 'pvh' } = options
+  const { load = 'steady', pauseUs = 50_000 } = options
   const names = Array.from({ length: disks }, (_unused, index) => `${GUEST}-${index}`)
-  await Promise.all([lab.a, lab.b].map(host => addDisks(host, names)))
-  const guest = await Guest.create(lab.a, {
+  await Promise.all([lab.a, lab.b].map(one => addDisks(one, names, places)))
+  const guest = await Guest.create(host, {
     name: GUEST,
     type,
     disks: names.map(name => `format=raw,access=rw,script=block-ferry,target=${name}`),
@@ -54,12 +59,55 @@ export async function startGuest(lab: Lab, options: PreparedGuest = {}): Promise
   return guest
 }
 
-async function addDisks(host: Host, names: readonly string[]): Promise<void> {
-  const lines: string[] = []
+/** Makes each disk on a host, and says in its table where it is. */
+export async function addDisks(
+  host: Host,
+  names: readonly string[],
+  places: 'devices' | 'files' = 'devices',
+): Promise<void> {
+  const make = { devices: makeDisk, files: makeFile }[places]
+  const paths: string[] = []
   for (const [index, name] of names.entries()) {
-    lines.push(`${name} ${await makeDisk(host, `local-${name}`, index)}`)
+    paths.push(await make(host, `local-${name}`, index))
   }
-  await host.write('/etc/blkferry/disks', `${lines.join('\n')}\n`)
+  await setPlaces(host, Object.fromEntries(names.map((name, index) => [name, paths[index] ?? ''])))
+}
+
+/** The host's table of disks: what each name stands for. */
+export async function setPlaces(
+  host: Host,
+  places: Readonly<Record<string, string>>,
+): Promise<void> {
+  const lines = Object.entries(places).map(([name, path]) => `${name} ${path}\n`)
+  await host.write('/etc/blkferry/disks', lines.join(''))
+}
+
+/** When something happens to a migration: at the first report of it that looks so. */
+export const MOMENTS = {
+  copying: status => status.phase === 'active' && status.disks.some(disk => disk.copiedBytes > 0),
+  /** xl has begun. */
+  'memory-begins': status => status.memory.state === 'moving',
+  /** A good part of it has passed. */
+  memory: status => status.memory.state === 'moving' && status.memory.sentBytes > 20e6,
+  switchover: status => status.phase === 'switchover',
+} as const satisfies Readonly<Record<string, (status: Status) => boolean>>
+
+export type Moment = keyof typeof MOMENTS
+
+/** So slow that there is a middle of the copy. */
+export const SLOW_COPY = '--bandwidth 4M'
+
+/** A writing guest, and a migration of it that has come as far as the moment. */
+export async function migrateUntil(
+  lab: Lab,
+  moment: Moment,
+  guestOptions: PreparedGuest = {},
+): Promise<{ readonly guest: Guest; readonly migration: RunningMigration }> {
+  const guest = await startGuest(lab, guestOptions)
+  const [from, to] = guest.host === lab.a ? [lab.a, lab.b] : [lab.b, lab.a]
+  const migration = new RunningMigration(from, to, moment === 'copying' ? SLOW_COPY : '')
+  await migration.reach(moment, MOMENTS[moment])
+  return { guest, migration }
 }
 
 export class RunningMigration {
@@ -139,6 +187,11 @@ export class RunningMigration {
 export class EndedEarly extends Error {
   override readonly name = 'EndedEarly'
 }
+
+/** Exit code of a migration that has failed or was cancelled, with the guest at the source. */
+export const AT_SOURCE = 5
+/** Of one that was refused before it began. */
+export const REFUSED = 1
 
 /** What the session says of itself, for the table. */
 export function figuresOf(status: Status | undefined): Figures {

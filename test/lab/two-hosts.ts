@@ -33,6 +33,8 @@ export class TwoHosts {
   readonly hypervisor: Hypervisor
   readonly instance: Instance
   readonly #say: Say
+  /** Port of the cable that is plugged in now. */
+  #cable = 0
 
   /** Starts nothing: the hosts may be running already. */
   constructor(instance: Instance, hypervisor: Hypervisor, say: Say) {
@@ -89,6 +91,19 @@ export class TwoHosts {
     for (const host of this.hosts) await host.machine.save(state)
   }
 
+  /**
+   * Cuts the power of b and boots it again from its disks. Only b: the cable's other end, at a,
+   * waits for somebody to plug in again.
+   */
+  async powerCycleB(): Promise<void> {
+    const { b } = this
+    await b.disconnect()
+    await b.machine.stop()
+    await b.machine.start(this.#machineOptions)
+    await waitForConsole(b, BOOT_MS)
+    await b.connect(BOOT_MS)
+  }
+
   async stop(): Promise<void> {
     for (const host of this.hosts) await host.disconnect()
     for (const host of this.hosts) await host.machine.stop()
@@ -96,8 +111,8 @@ export class TwoHosts {
 
   async #start(timeoutMs: number, state?: string): Promise<void> {
     await this.stop()
-    const cable = await freePort()
-    const options = { image: this.#image(), hypervisor: this.hypervisor, cable }
+    this.#cable = await freePort()
+    const options = this.#machineOptions
     for (const host of this.hosts) {
       await host.machine.start(state === undefined ? options : { ...options, state })
     }
@@ -108,6 +123,10 @@ export class TwoHosts {
         await host.connect(timeoutMs)
       }),
     )
+  }
+
+  get #machineOptions(): { image: string; hypervisor: Hypervisor; cable: number } {
+    return { image: this.#image(), hypervisor: this.hypervisor, cable: this.#cable }
   }
 
   async #openImage(): Promise<string> {

@@ -1,11 +1,23 @@
 /** Every scenario, in the order in which they run. */
 import type { Scenario } from '../scenario.ts'
+import { badTargets } from './bad-target.ts'
+import { twoAtOnce, wrongKey } from './beside.ts'
 import { boot } from './boot.ts'
 import { diskPaths } from './disk-path.ts'
+import { destroyed, guestPowersOff, guestReboots } from './guest-ends.ts'
 import { kills } from './kill.ts'
 import { longCut, shortCut } from './link.ts'
-import { migrate, migratePv, migrateTrim, migrateTwoDisks } from './migrate.ts'
-import { cancel, destroyed, failingAdd, givenAway, interrupt } from './refused.ts'
+import {
+  migrate,
+  migrateFile,
+  migratePv,
+  migrateTrim,
+  migrateTunnel,
+  migrateTwoDisks,
+  thereAndBack,
+} from './migrate.ts'
+import { rebootDestination, rebootOwner, rebootSource } from './reboot.ts'
+import { cancel, failingAdd, givenAway, interrupt } from './refused.ts'
 import { stockMigrate } from './stock-migrate.ts'
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -14,13 +26,24 @@ export const SCENARIOS: readonly Scenario[] = [
   migrate,
   migrateTwoDisks,
   migrateTrim,
+  migrateFile,
+  migrateTunnel,
+  thereAndBack,
   cancel,
   interrupt,
   failingAdd,
   destroyed,
+  guestReboots,
+  guestPowersOff,
   givenAway,
+  twoAtOnce,
+  wrongKey,
+  ...badTargets,
   shortCut,
   longCut,
+  rebootSource,
+  rebootDestination,
+  rebootOwner,
   ...kills,
   ...diskPaths,
   migratePv,

@@ -1,6 +1,6 @@
 import { seconds, sleep } from '../clock.ts'
 import type { Host } from '../host.ts'
-import { RunningMigration, type Status, startGuest } from '../migration.ts'
+import { MOMENTS, type Moment, RunningMigration, startGuest } from '../migration.ts'
 import { expectOneOwner } from '../outcome.ts'
 import type { Lab, Scenario } from '../scenario.ts'
 
@@ -21,16 +21,10 @@ const VICTIMS = {
 
 type Victim = keyof typeof VICTIMS
 
-/** When: the first report of the session that looks so. */
-const MOMENTS = {
-  copying: status => status.phase === 'active' && status.disks.some(disk => disk.copiedBytes > 0),
-  memory: status => status.memory.state === 'moving' && status.memory.sentBytes > 20e6,
-  switchover: status => status.phase === 'switchover',
-} as const satisfies Readonly<Record<string, (status: Status) => boolean>>
+/** When. */
+type KillMoment = Exclude<Moment, 'memory-begins'>
 
-type Moment = keyof typeof MOMENTS
-
-const WORDS: Readonly<Record<Moment, string>> = {
+const WORDS: Readonly<Record<KillMoment, string>> = {
   copying: 'while the disk is copied',
   memory: 'while memory moves',
   switchover: 'between suspend and the end',
@@ -47,7 +41,7 @@ const STALL_MS_MAX = 2000
 
 interface Cell {
   readonly victim: Victim
-  readonly moment: Moment
+  readonly moment: KillMoment
   readonly expected: Expected
   readonly isCore?: true
 }

@@ -1,12 +1,7 @@
 import { seconds, sleep } from '../clock.ts'
-import { RunningMigration, type Status, startGuest } from '../migration.ts'
+import { migrateUntil } from '../migration.ts'
 import { expectOneOwner } from '../outcome.ts'
 import type { Scenario } from '../scenario.ts'
-
-const isCopying = (status: Status): boolean =>
-  status.phase === 'active' && status.disks.some(disk => disk.copiedBytes > 0)
-const isMoving = (status: Status): boolean =>
-  status.memory.state === 'moving' && status.memory.sentBytes > 20e6
 
 /** Shorter than any connection's own patience. */
 const SHORT_MS = 5000
@@ -18,11 +13,9 @@ export const shortCut: Scenario = {
   sentence: 'a cable that is out for five seconds in mid-copy delays the migration and no more',
   isCore: false,
   run: async lab => {
-    const { a, b } = lab
-    const guest = await startGuest(lab)
+    const { b } = lab
+    const { guest, migration } = await migrateUntil(lab, 'copying')
     await guest.reset()
-    const migration = new RunningMigration(a, b, '--bandwidth 8M')
-    await migration.reach('the copy', isCopying)
     await b.machine.setCable(false)
     await sleep(SHORT_MS)
     const stall = await guest.longestGapMs()
@@ -38,9 +31,7 @@ export const longCut: Scenario = {
   isCore: false,
   run: async lab => {
     const { a, b } = lab
-    const guest = await startGuest(lab)
-    const migration = new RunningMigration(a, b)
-    await migration.reach('memory', isMoving)
+    const { guest, migration } = await migrateUntil(lab, 'memory')
     await b.machine.setCable(false)
     await sleep(LONG_MS)
     await b.machine.setCable(true)

@@ -2,16 +2,29 @@
 import { Beats } from '../beats.ts'
 import { now, seconds } from '../clock.ts'
 import { expectNothingLeft, expectOwner, whereRuns } from '../left-over.ts'
-import { figuresOf, GUEST, type PreparedGuest, RunningMigration, startGuest } from '../migration.ts'
+import {
+  figuresOf,
+  GUEST,
+  MOMENTS,
+  type PreparedGuest,
+  RunningMigration,
+  startGuest,
+} from '../migration.ts'
+import { expectOneOwner } from '../outcome.ts'
 import type { Figures, Lab, Scenario } from '../scenario.ts'
 
 /** Migrates a writing guest and checks all that should hold afterwards. */
-async function migrateOnce(lab: Lab, options: PreparedGuest): Promise<Figures> {
+async function migrateOnce(
+  lab: Lab,
+  options: PreparedGuest,
+  more: { readonly words?: string; readonly midway?: () => Promise<void> } = {},
+): Promise<Figures> {
   const { a, b } = lab
   const guest = await startGuest(lab, options)
   const start = now()
-  const migration = new RunningMigration(a, b)
-  await migration.reach('memory', status => status.memory.state === 'moving')
+  const migration = new RunningMigration(a, b, more.words)
+  await migration.reach('memory', MOMENTS['memory-begins'])
+  await more.midway?.()
   lab.say(`the disks are in step after ${seconds(now() - start)}`)
   const beats = await Beats.follow(guest, [a, b])
   await migration.expectExit(0)
@@ -57,4 +70,47 @@ export const migratePv: Scenario = {
   isCore: false,
   hypervisor: 'pv',
   run: lab => migrateOnce(lab, { type: 'pv' }),
+}
+
+export const migrateFile: Scenario = {
+  name: 'migrate-file',
+  sentence: 'a guest whose disk is a file moves to a sparse file, both under loop devices',
+  isCore: false,
+  run: lab => migrateOnce(lab, { places: 'files' }),
+}
+
+export const migrateTunnel: Scenario = {
+  name: 'migrate-tunnel',
+  sentence: 'a guest moves through ssh alone: no other connection is between the hosts',
+  isCore: false,
+  run: lab =>
+    migrateOnce(
+      lab,
+      {},
+      {
+        words: '--tunnel',
+        midway: async () => {
+          const connections = await lab.a.run(
+            "ss -Htn dst 10.9.0.2 '! ( dport = :22 or sport = :22 )'",
+          )
+          if (connections.trim() !== '') throw new Error(`beside ssh there is:\n${connections}`)
+        },
+      },
+    ),
+}
+
+export const thereAndBack: Scenario = {
+  name: 'there-and-back',
+  sentence:
+    'a guest moves to b and, once its old copy is released, back to a, and keeps all writes',
+  isCore: false,
+  run: async lab => {
+    const { a, b } = lab
+    const guest = await startGuest(lab)
+    await new RunningMigration(a, b).expectExit(0)
+    const { acknowledged: there } = await expectOneOwner(lab, guest, b)
+    await a.run(`blkferry release ${GUEST}-0`)
+    await new RunningMigration(b, a).expectExit(0)
+    return { there: there ?? '', ...(await expectOneOwner(lab, guest, a)) }
+  },
 }
