@@ -59,9 +59,13 @@ export class GuestDevice {
     await swap(this.#mapper, this.name, linearTable(below, this.sectors))
   }
 
-  /** Wherever it stands, and also when suspended: what was parked goes to the disk. */
+  /**
+   * Wherever it stands, and also when suspended: what was parked goes to the disk. One that is not
+   * ours may have been removed by its owner, and then nobody waits for it.
+   */
   async swapToPlain(): Promise<void> {
-    const device = await this.#mapper.status(this.name)
+    const device = await this.#mapper.find(this.name)
+    if (device === undefined) return
     const isPlain = sameTable(await this.#mapper.table(this.name), this.plain)
     if (isPlain && !device.isSuspended && !device.hasLoadedTable) return
     if (isPlain && !device.hasLoadedTable) await this.#mapper.resume(this.name)

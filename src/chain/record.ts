@@ -28,7 +28,8 @@ export interface PathRecord {
 
 const EXTENSION = '.path'
 
-export function writeRecord(path: string, record: PathRecord): void {
+/** The file is the old one or the new one, whenever the host dies. */
+export function writeRecord(path: string, record: object): void {
   const fresh = `${path}.new`
   const fd = openSync(fresh, 'w', 0o600)
   try {

@@ -44,8 +44,9 @@ export class DmGuestDevices implements GuestDevices {
     if (!stats.isBlockDevice()) {
       throw refuse(`disk ${disk}: ${path} is no block device and no file: correct the table`)
     }
-    const size = sectorsOf(numbersOfNode(path)) * SECTOR_BYTES
-    return { path, isFile: false, size, blockSize: logicalBlockSize(path) }
+    const numbers = numbersOfNode(path)
+    const size = sectorsOf(numbers) * SECTOR_BYTES
+    return { path, isFile: false, size, blockSize: logicalBlockSize(path), numbers }
   }
 
   async find(disk: string): Promise<GuestDevice | undefined> {

@@ -55,11 +55,13 @@ export function daemonHandlers(parts: Parts): ControlHandlers<DaemonVerbs> {
       const disks = await Promise.all(names.slice(0, LIST_MAX).map(disk => roleOf(context, disk)))
       return { disks, isWhole: names.length <= LIST_MAX }
     },
-    'disk-release': ({ disk }) => {
+    'disk-release': async ({ disk }) => {
       const { role, session } = journal.holding(disk)
       if (role !== 'given-away') {
         throw refuse(`disk ${disk} is ${role} on this host, and only a given-away one is released`)
       }
+      checkFree(parts, disk)
+      await host.plainDevices.restore(disk)
       change(parts, 'release', disk, session)
       return roleOf(context, disk)
     },
@@ -78,14 +80,16 @@ export function daemonHandlers(parts: Parts): ControlHandlers<DaemonVerbs> {
       sessions.source(session).sent(sentBytes)
       return {}
     },
-    'relay-source': async ({ session, question }, signal) => ({
-      outcome: await sessions.source(session).answer(question, signal),
-    }),
+    'relay-source': async ({ session, question, problem }, signal) => {
+      const found = sessions.source(session)
+      if (problem !== undefined) found.abort(problem)
+      return { outcome: await found.answer(question, signal) }
+    },
     'relay-destination': ({ session, question }) => {
       sessions.destination(session).answer(question)
       return {}
     },
-    'relay-route': ({ session, words }) => ({ argv: sessions.source(session).route(words) }),
+    'relay-route': ({ session, words }) => sessions.source(session).route(words),
     'peer-prepare': params => sessions.prepare(params),
     'peer-wait': ({ session, timeoutMs }) => sessions.destination(session).wait(timeoutMs),
     'peer-sealed': ({ session, error }) => {
@@ -109,16 +113,15 @@ async function roleOf({ journal, host }: SessionContext, disk: string): Promise<
   return { disk, role, epoch, session: session ?? null, device: device?.node ?? null }
 }
 
-/** The operator's own steps, which no session may have a say in. */
-function change(
-  { context, sessions }: Parts,
-  verb: RoleVerb,
-  disk: string,
-  session: string | undefined,
-): void {
+function checkFree({ sessions }: Parts, disk: string): void {
   if (sessions.isInvolved(disk)) throw refuse(`disk ${disk} is in a session: wait for its end`)
+}
+
+/** The operator's own steps, which no session may have a say in. */
+function change(parts: Parts, verb: RoleVerb, disk: string, session: string | undefined): void {
+  checkFree(parts, disk)
   try {
-    context.journal.apply(verb, [{ disk, ...(session !== undefined && { session }) }])
+    parts.context.journal.apply(verb, [{ disk, ...(session !== undefined && { session }) }])
   } catch (error) {
     if (error instanceof JournalError && error.code === 'refused') throw refuse(messageOf(error))
     throw error

@@ -15,6 +15,8 @@ export interface DiskPlace {
   readonly size: number
   /** Logical blocks, bytes. */
   readonly blockSize: number
+  /** `major:minor` of a block device. */
+  readonly numbers?: string
 }
 
 /** The device that a guest has: one table on top of the disk's place. */
@@ -36,6 +38,22 @@ export interface GuestDevices {
   remove(disk: string): Promise<void>
   /** What of this host uses the place, other than the guest's device; undefined if nothing does. */
   userOf(disk: string): Promise<string | undefined>
+}
+
+/**
+ * Devices that blkferry has not made, as logical volumes: a guest of the stock hotplug script runs
+ * on one that is given by its path. After a hand-over it fails every request, so that nobody can
+ * start the guest on it here again: the stock script asks nobody who owns the disk.
+ */
+export interface PlainDevices {
+  /** Name of the device-mapper device of these numbers, `major:minor`; undefined if it is none. */
+  find(numbers: string): Promise<string | undefined>
+  /** Writes down what it is made of. Throws, and nothing was written. */
+  keep(disk: string, device: string): Promise<void>
+  /** It was left as it had been found. Harmless if there is nothing to forget. */
+  forget(disk: string): void
+  /** Makes it what it was when it was kept. Harmless if it is that, or is gone. */
+  restore(disk: string): Promise<void>
 }
 
 export interface Xenstore {
@@ -70,6 +88,7 @@ export interface Host {
   /** On tmpfs, for root alone. */
   readonly runFolder: string
   readonly devices: GuestDevices
+  readonly plainDevices: PlainDevices
   readonly xenstore: Xenstore
   readonly toolstack: Toolstack
   openDiskPath(

@@ -11,7 +11,7 @@ import type { GuestDevice, Host } from './host.ts'
 import type { HostJournal } from './host-journal.ts'
 import { HOTPLUG_MS_MAX } from './messages.ts'
 import { Turns, within } from './turns.ts'
-import { hexadecimal, type Vbd, vbdsOf } from './vbds.ts'
+import { hexadecimal, isOn, type Vbd, vbdsOf } from './vbds.ts'
 
 /** What sessions have to do with adding and removing. */
 export interface HotplugSessions {
@@ -88,8 +88,9 @@ export class Hotplug {
     if (user !== undefined) {
       throw ControlError.refuse('refused', `disk ${disk} is in use by ${user}: free it first`)
     }
+    const place = await devices.place(disk)
     const others = (await vbdsOf(xenstore)).filter(
-      other => other.path !== path && other.device !== undefined && other.disk === disk,
+      other => other.path !== path && other.device !== undefined && isOn(other, disk, place),
     )
     // pygrub lets dom0 have a disk for a moment; a guest that reboots has its own twice at most.
     const other = others.find(one => one.domid !== 0 && one.domid !== domid)

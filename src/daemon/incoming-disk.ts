@@ -5,6 +5,7 @@ import type { GuestDevice } from './host.ts'
 import { refuse, type SessionContext, type SessionFolder } from './session-context.ts'
 import type { RecordedDisk } from './session-record.ts'
 import type { DiskState, DiskStatus } from './session-status.ts'
+import { isOn, type Vbd, vbdsOf } from './vbds.ts'
 
 export class IncomingDisk implements RecordedDisk {
   readonly vdev: string
@@ -78,6 +79,7 @@ export async function placesFor(
   { host }: SessionContext,
   disks: readonly { disk: string; size: number; blockSize: number }[],
 ): Promise<string[]> {
+  const vbds = await vbdsOf(host.xenstore)
   return await Promise.all(
     disks.map(async ({ disk, size, blockSize }) => {
       const place = await host.devices.place(disk)
@@ -93,9 +95,13 @@ export async function placesFor(
       }
       const found = await host.devices.find(disk)
       const user = await host.devices.userOf(disk)
-      if (found === undefined && user === undefined) return place.path
-      const by = user ?? `${found?.name}, a guest's device`
+      // By the stock script a guest has the place itself, which nothing else of the host shows.
+      const vbd = vbds.find(one => one.device !== undefined && isOn(one, disk, place))
+      if (found === undefined && user === undefined && vbd === undefined) return place.path
+      const by = vbd === undefined ? (user ?? `${found?.name}, a guest's device`) : nameOf(vbd)
       throw refuse(`disk ${disk} is in use at the destination by ${by}: free it first`)
     }),
   )
 }
+
+const nameOf = ({ domid, vdev }: Vbd): string => `domain ${domid}, as its ${vdev}`

@@ -13,6 +13,7 @@ import type { CopyModeChoice } from '../control/status.ts'
 import type { DestinationQuestion } from '../migration/destination-relay.ts'
 import type { Outcome, Word } from '../migration/phases.ts'
 import type { SourceQuestion } from '../migration/source-relay.ts'
+import type { DiskEdit } from '../migration/xl-config.ts'
 import type { DiskRole, Finding, SessionStatus, SessionSummary, Side } from './session-status.ts'
 
 /** Where a daemon listens unless told otherwise. */
@@ -72,6 +73,13 @@ export interface PrepareParams {
 export interface Prepared {
   /** One export for each disk, in the order asked; the source puts the address in. */
   readonly exports: readonly { readonly port: number; readonly name: string }[]
+}
+
+export interface RelayRoute {
+  /** The command line of ssh to run. */
+  readonly argv: readonly string[]
+  /** What is to change in the configuration that xl sends; none: it passes untouched. */
+  readonly disks: readonly DiskEdit[]
 }
 
 export const SOURCE_QUESTIONS = ['seal', 'give-away', 'take-back', 'confirm', 'resolve'] as const
@@ -145,18 +153,19 @@ export interface DaemonVerbs {
   }
   /** How many bytes went through so far; `isStreamOver`: the memory stream has ended. */
   readonly 'relay-progress': { params: { session: string; sentBytes: number }; result: Nothing }
+  /** `problem`: of the relay's own, which nobody else knows; with `take-back`. */
   readonly 'relay-source': {
-    params: { session: string; question: SourceQuestion }
+    params: { session: string; question: SourceQuestion; problem?: string }
     result: { outcome: Outcome | null }
   }
   readonly 'relay-destination': {
     params: { session: string; question: DestinationQuestion }
     result: Nothing
   }
-  /** How the source's relay reaches the other host: the command line of ssh to run. */
+  /** How the source's relay reaches the other host. */
   readonly 'relay-route': {
     params: { session: string; words: readonly string[] }
-    result: { argv: readonly string[] }
+    result: RelayRoute
   }
 
   readonly 'peer-prepare': { params: PrepareParams; result: Prepared }

@@ -1,15 +1,17 @@
 /** What is looked at before a session touches anything at the source: the guest and its disks. */
 import { ControlError } from '../control/control-error.ts'
-import { describe } from '../migration/roles.ts'
+import { describe, type Holding } from '../migration/roles.ts'
+import type { DiskEdit } from '../migration/xl-config.ts'
 import { refuse, type SessionContext } from './session-context.ts'
 import type { RecordedDisk } from './session-record.ts'
 import { SESSION_DISKS_MAX } from './session-status.ts'
-import { type Vbd, vbdsOf } from './vbds.ts'
+import { isOn, type Vbd, vbdsOf } from './vbds.ts'
 
 export interface FoundDisk extends RecordedDisk {
   readonly blockSize: number
   /** The guest's device, by name. */
   readonly device: string
+  readonly isPrepared: boolean
 }
 
 export interface FoundGuest {
@@ -20,6 +22,11 @@ export interface FoundGuest {
 
 /** Name of the hotplug script, as it stands in a guest's configuration. */
 export const SCRIPT = 'block-ferry'
+/** Of a disk whose configuration names none. */
+const STOCK_SCRIPT = 'block'
+/** Of a disk after its first claim. */
+const CLAIMED_EPOCH = 1
+const REMEDY = `give it script=${SCRIPT} in the guest's configuration and start the guest again`
 
 /** Throws `ControlError` refused with what is in the way. */
 export async function findGuest(context: SessionContext, domain: string): Promise<FoundGuest> {
@@ -39,24 +46,83 @@ export async function findGuest(context: SessionContext, domain: string): Promis
   return { domid, domain: name, disks }
 }
 
-async function findDisk({ host, journal }: SessionContext, vbd: Vbd): Promise<FoundDisk> {
-  const { vdev, disk, script } = vbd
-  if (!script.endsWith(`/${SCRIPT}`) && script !== SCRIPT) {
-    const remedy = `give it script=${SCRIPT} in the guest's configuration and start it again`
-    throw refuse(`disk ${vdev} is not under blkferry, its script is ${script}: ${remedy}`)
-  }
+async function findDisk(context: SessionContext, vbd: Vbd): Promise<FoundDisk> {
+  const { vdev, script } = vbd
+  const name = script.slice(script.lastIndexOf('/') + 1)
+  if (name === SCRIPT) return await findPrepared(context, vbd)
+  if (name === '' || name === STOCK_SCRIPT) return await findPlain(context, vbd)
+  throw refuse(`disk ${vdev} is not under blkferry, its script is ${script}: ${REMEDY}`)
+}
+
+/** blkferry has made its device. */
+async function findPrepared({ host, journal }: SessionContext, vbd: Vbd): Promise<FoundDisk> {
+  const { vdev, disk } = vbd
   const holding = journal.holding(disk)
-  if (holding.role !== 'owner' || holding.session !== undefined) {
-    const what = `disk ${disk} is ${describe(holding)} on this host`
-    throw refuse(`${what}, and only an owner's can be moved: see blkferry status`)
-  }
+  checkOwner(disk, holding)
   const device = await host.devices.find(disk)
   if (device === undefined || vbd.device !== `${device.major}:${device.minor}`) {
     const problem = `disk ${vdev} is on device ${vbd.device ?? 'none'}, not on the one made for it`
     throw refuse(`${problem}: start the guest again`)
   }
   const { size, blockSize } = await host.devices.place(disk)
-  return { vdev, disk, size, blockSize, epoch: holding.epoch, device: device.name }
+  const { epoch } = holding
+  return { vdev, disk, size, blockSize, epoch, device: device.name, isPrepared: true }
+}
+
+/** The stock script has given the guest what a path leads to; that can be moved if it is of dm. */
+async function findPlain({ host, journal }: SessionContext, vbd: Vbd): Promise<FoundDisk> {
+  const { vdev, disk } = vbd
+  if (!disk.startsWith('/')) {
+    throw refuse(`disk ${vdev} is given as ${disk}, which is no absolute path: ${REMEDY}`)
+  }
+  const device = vbd.device && (await host.plainDevices.find(vbd.device))
+  if (!device) {
+    const problem = `disk ${vdev}, ${disk}, is no device of device-mapper, as those of LVM are`
+    throw refuse(`${problem}: ${REMEDY}, or put it on LVM`)
+  }
+  const place = await host.devices.place(disk)
+  if (place.numbers !== vbd.device) {
+    const problem = `disk ${vdev} is on device ${vbd.device}, and ${disk} leads to another now`
+    throw refuse(`${problem}: start the guest again`)
+  }
+  const other = (await vbdsOf(host.xenstore)).find(
+    one => one.path !== vbd.path && one.device !== undefined && isOn(one, disk, place),
+  )
+  if (other !== undefined) {
+    const problem = `disk ${disk} is in use by domain ${other.domid} as ${other.vdev} as well`
+    throw refuse(`${problem}: take it from one of them`)
+  }
+  const holding = journal.holding(disk)
+  const isUnknown = holding.role === 'none' && holding.epoch === 0
+  if (!isUnknown) checkOwner(disk, holding)
+  const { size, blockSize } = place
+  const epoch = isUnknown ? CLAIMED_EPOCH : holding.epoch
+  return { vdev, disk, size, blockSize, epoch, device, isPrepared: false }
+}
+
+function checkOwner(disk: string, holding: Holding): void {
+  const { role, session } = holding
+  if (role === 'owner' && session === undefined) return
+  const what = `disk ${disk} is ${describe(holding)} on this host, and only an owner's can be moved`
+  const isFree = role === 'none'
+  throw refuse(`${what}: ${isFree ? `blkferry claim ${disk}, if it is` : 'see blkferry status'}`)
+}
+
+/**
+ * Disks that nobody knew so far: the guest runs on them, so that they are this host's. Throws
+ * JournalError.
+ */
+export function claimUnknown({ journal }: SessionContext, { disks }: FoundGuest): void {
+  const unknown = disks.filter(({ disk }) => journal.holding(disk).role === 'none')
+  const changes = unknown.map(({ disk }) => ({ disk }))
+  if (changes.length > 0) journal.apply('claim', changes)
+}
+
+/** What is to change in the configuration that xl sends: there, ours is the script of all disks. */
+export function editsOf({ disks }: FoundGuest): readonly DiskEdit[] {
+  return disks
+    .filter(({ isPrepared }) => !isPrepared)
+    .map(({ vdev, disk }) => ({ vdev, script: SCRIPT, target: disk }))
 }
 
 /** Throws `ControlError` busy if a session has this guest or one of its disks. */

@@ -19,6 +19,7 @@ import {
 } from '../host/xl.ts'
 import { DmGuestDevices } from './guest-devices.ts'
 import type { Host, Toolstack, Xenstore } from './host.ts'
+import { DmPlainDevices } from './plain-devices.ts'
 
 const xenstore: Xenstore = {
   read: xenstoreRead,
@@ -71,6 +72,7 @@ export function openHost({ command, runFolder }: RealHostOptions): Host {
     remoteCommand: ['blkferry'],
     runFolder,
     devices: new DmGuestDevices(mapper),
+    plainDevices: new DmPlainDevices(mapper, join(runFolder, 'plain')),
     xenstore,
     toolstack,
     openDiskPath: async options =>

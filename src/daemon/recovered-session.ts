@@ -6,6 +6,7 @@
 import type { Leftover } from '../chain/leftovers.ts'
 import { ControlError } from '../control/control-error.ts'
 import type { Outcome } from '../migration/phases.ts'
+import type { RelayRoute } from './messages.ts'
 import type { Peer } from './peer.ts'
 import { endProcess } from './processes.ts'
 import { type SessionContext, SessionFolder, untilDone } from './session-context.ts'
@@ -92,9 +93,12 @@ export class RecoveredSession {
     throw this.#noError('needs no relay')
   }
 
+  /** Nothing is under way that could be ended any sooner. */
+  abort(): void {}
+
   sent(): void {}
 
-  route(): readonly string[] {
+  route(): RelayRoute {
     throw this.#noError('needs no relay')
   }
 

@@ -13,6 +13,7 @@ import { WAIT_MS_MAX } from '../control/messages.ts'
 import { type DestinationQuestion, DestinationRelay } from '../migration/destination-relay.ts'
 import { type Answers, runRelay } from '../migration/relay-pump.ts'
 import { type SourceQuestion, SourceRelay } from '../migration/source-relay.ts'
+import { XlConfigRewriter } from '../migration/xl-config.ts'
 import {
   type DaemonVerbs,
   DESTINATION_QUESTIONS,
@@ -46,11 +47,13 @@ export async function runSourceRelay(
 ): Promise<number> {
   const there = ['relay-receive', '--session', session, '--', ...words.slice(1)]
   const route = { session, words: there }
-  const { argv } = await client.call('relay-route', route, { timeoutMs: ROUTE_MS_MAX })
+  const { argv, disks } = await client.call('relay-route', route, { timeoutMs: ROUTE_MS_MAX })
+  const rewriter = disks.length === 0 ? undefined : new XlConfigRewriter(disks)
   const link = start(argv)
   const { input, output } = ownPipes()
   const answers = answersBy(SOURCE_QUESTIONS, async question => {
-    const asked = { session, question }
+    const problem = question === 'take-back' ? rewriter?.problem : undefined
+    const asked = { session, question, ...(problem !== undefined && { problem }) }
     const { outcome } = await client.call('relay-source', asked, { timeoutMs: ANSWER_MS_MAX })
     return outcome
   }) as Answers<SourceQuestion>
@@ -58,7 +61,7 @@ export async function runSourceRelay(
     { fromXl: input, toXl: output, fromLink: link.stdout, toLink: link.stdin },
     answers,
     { stopsReadingXl: true },
-    relayOutput => new SourceRelay(relayOutput),
+    relayOutput => new SourceRelay(relayOutput, rewriter),
   )
   const about = { session, side: 'source', pid: process.pid, xlPid: null } as const
   client.call('relay-attend', about, { timeoutMs: WAIT_MS_MAX }).then(

@@ -38,6 +38,16 @@ export interface RecordedDisk {
   readonly size: number
   /** At the source, before the session. */
   readonly epoch: number
+  /**
+   * False: at the source its guest runs on a device of somebody else, by the stock script, and that
+   * device is not ours to remove. Left out where it is ours.
+   */
+  readonly isPrepared?: boolean
+}
+
+/** What is kept of a disk of which more is known. */
+export function recorded({ vdev, disk, size, epoch, isPrepared }: RecordedDisk): RecordedDisk {
+  return { vdev, disk, size, epoch, ...(isPrepared === false && { isPrepared }) }
 }
 
 export class SessionRecords {

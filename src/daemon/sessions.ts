@@ -4,12 +4,13 @@
  */
 import { ControlError } from '../control/control-error.ts'
 import { DestinationSession } from './destination-session.ts'
+import { watchGuest } from './guest-watch.ts'
 import type { GuestDevice } from './host.ts'
 import type { HotplugSessions } from './hotplug.ts'
 import { placesFor } from './incoming-disk.ts'
 import type { MigrateStartParams, Prepared, PrepareParams } from './messages.ts'
 import { Peer } from './peer.ts'
-import { checkFree, findGuest } from './preflight.ts'
+import { checkFree, claimUnknown, findGuest } from './preflight.ts'
 import type { RecoveredSession } from './recovered-session.ts'
 import { refuse, type SessionContext } from './session-context.ts'
 import type { SessionStatus, SessionSummary } from './session-status.ts'
@@ -55,11 +56,15 @@ export class Sessions implements HotplugSessions {
       const peer = this.peer(params)
       const guest = await findGuest(this.#context, params.domain)
       checkFree(guest, this.#all.values())
+      claimUnknown(this.#context, guest)
       const session = new SourceSession(this.#context, params, guest, peer)
       this.add(session)
       const gone = (): void => session.abort('the command that wanted it has ended')
       signal.addEventListener('abort', gone, { once: true })
       void session.finished.then(() => signal.removeEventListener('abort', gone))
+      if (guest.disks.some(({ isPrepared }) => !isPrepared)) {
+        watchGuest(this.#context, guest.domid, session)
+      }
       return session.status()
     })
   }
@@ -80,7 +85,7 @@ export class Sessions implements HotplugSessions {
         if ((await toolstack.find(name)) === undefined) continue
         throw refuse(`there is a domain ${name} at the destination already: rename or remove it`)
       }
-      const disks = params.disks.map(one => ({ ...one, device: '' }))
+      const disks = params.disks.map(one => ({ ...one, device: '', isPrepared: true }))
       checkFree({ domid: 0, domain, disks }, this.#all.values())
       const places = await placesFor(this.#context, params.disks)
       const begun = new DestinationSession(this.#context, params, places)

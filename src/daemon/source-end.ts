@@ -151,9 +151,9 @@ export class SourceEnd {
     const { toolstack } = this.#context.host
     const found = await toolstack.find(String(this.#options.domid))
     if (found !== undefined) await toolstack.destroy(found.domid)
-    for (const disk of disks) {
-      await disk.stop()
-      await this.#context.host.devices.remove(disk.disk)
+    for (const disk of disks) await disk.stop()
+    for (const { disk, isPrepared } of this.#options.disks) {
+      if (isPrepared !== false) await this.#context.host.devices.remove(disk)
     }
     this.#progress.outcome = 'destination-owns'
     this.#progress.enter('completed')
@@ -166,6 +166,7 @@ export class SourceEnd {
   ): Promise<void> {
     await this.takeBack(disks, sealing)
     for (const disk of disks) await disk.stop()
+    for (const { disk } of this.#options.disks) this.#context.host.plainDevices.forget(disk)
     if (hasMoved) await this.#resumeGuest()
     // It refuses, and cleans up; if it cannot hear us it does so by itself, later.
     const word = await this.#askOnce(FIRST_WORD_MS_MAX)

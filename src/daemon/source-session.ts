@@ -9,10 +9,10 @@ import { ControlError } from '../control/control-error.ts'
 import { isCancellable, type Outcome } from '../migration/phases.ts'
 import type { SourceQuestion } from '../migration/source-relay.ts'
 import { MemoryMove } from './memory-move.ts'
-import type { MigrateStartParams } from './messages.ts'
+import type { MigrateStartParams, RelayRoute } from './messages.ts'
 import type { Peer } from './peer.ts'
 import { watchPeer } from './peer-watch.ts'
-import type { FoundGuest } from './preflight.ts'
+import { editsOf, type FoundGuest } from './preflight.ts'
 import {
   applyToAll,
   messageOf,
@@ -22,6 +22,7 @@ import {
   untilDone,
 } from './session-context.ts'
 import { SessionProgress } from './session-progress.ts'
+import { recorded } from './session-record.ts'
 import type { SessionStatus } from './session-status.ts'
 import type { SourceDisk } from './source-disk.ts'
 import { SourceEnd } from './source-end.ts'
@@ -209,9 +210,9 @@ export class SourceSession {
     this.#progress.sentBytes = bytes
   }
 
-  /** A command line that runs blkferry on the other host. */
-  route(words: readonly string[]): readonly string[] {
-    return this.#peer.argv(words)
+  /** A command line that runs blkferry on the other host, and what changes on the way there. */
+  route(words: readonly string[]): RelayRoute {
+    return { argv: this.#peer.argv(words), disks: editsOf(this.#guest) }
   }
 
   /** Answers the relay. */
@@ -284,7 +285,7 @@ export class SourceSession {
       domid: this.#guest.domid,
       peer: host,
       ssh,
-      disks: this.#guest.disks.map(({ vdev, disk, size, epoch }) => ({ vdev, disk, size, epoch })),
+      disks: this.#guest.disks.map(recorded),
       processes: this.#move?.processes ?? [],
     })
   }

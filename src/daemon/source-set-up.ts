@@ -51,6 +51,9 @@ export async function setUp(options: SetUpOptions): Promise<SetUp> {
   const disks = guest.disks.map((found, index) => new SourceDisk(found, paths[index]!))
   const { copyMode, bandwidth, stallMs, reconnectSeconds } = params
   const start = async (): Promise<void> => {
+    for (const { disk, device, isPrepared } of guest.disks) {
+      if (!isPrepared) await context.host.plainDevices.keep(disk, device)
+    }
     await settleAll(
       disks.map((disk, index) =>
         disk.start({

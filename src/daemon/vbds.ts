@@ -1,5 +1,5 @@
 /** The guests' disks as xenstore has them: what libxl asked for and what blkback was given. */
-import type { Xenstore } from './host.ts'
+import type { DiskPlace, Xenstore } from './host.ts'
 
 const BACKENDS = '/local/domain/0/backend/vbd'
 
@@ -47,6 +47,15 @@ function decimal(numbers: string | undefined): string | undefined {
   const [major = '', minor = ''] = (numbers ?? '').split(':')
   if (!/^[0-9a-f]+$/i.test(major) || !/^[0-9a-f]+$/i.test(minor)) return undefined
   return `${Number.parseInt(major, 16)}:${Number.parseInt(minor, 16)}`
+}
+
+/** Whether it is this disk, under this name or another. */
+export function isOn(
+  { disk, device }: Vbd,
+  name: string,
+  { path, numbers }: Pick<DiskPlace, 'path' | 'numbers'>,
+): boolean {
+  return disk === name || disk === path || (numbers !== undefined && device === numbers)
 }
 
 /** As blkback wants it. */

@@ -5,6 +5,7 @@ import { nothing, WAIT_MS_MAX } from '../control/messages.ts'
 import { COPY_MODE_CHOICES } from '../control/status.ts'
 import type { VerbTable } from '../control/verb-table.ts'
 import { OUTCOMES, type Outcome, WORDS, type Word } from '../migration/phases.ts'
+import type { DiskEdit } from '../migration/xl-config.ts'
 import {
   type DaemonVerbs,
   DESTINATION_QUESTIONS,
@@ -13,6 +14,7 @@ import {
   type MigrateStartParams,
   type Prepared,
   type PrepareParams,
+  type RelayRoute,
   type Session,
   SOURCE_QUESTIONS,
   type SshAccess,
@@ -127,6 +129,7 @@ export const daemonVerbs: VerbTable<DaemonVerbs> = {
     params: record<DaemonVerbs['relay-source']['params']>({
       session: sessionName,
       question: oneOf(SOURCE_QUESTIONS),
+      problem: optional(text(1)),
     }),
     result: record<{ outcome: Outcome | null }>({ outcome: nullable(oneOf(OUTCOMES)) }),
   },
@@ -142,7 +145,13 @@ export const daemonVerbs: VerbTable<DaemonVerbs> = {
       session: sessionName,
       words: list(word, 64),
     }),
-    result: record<{ argv: readonly string[] }>({ argv: list(text(), 128) }),
+    result: record<RelayRoute>({
+      argv: list(text(), 128),
+      disks: list(
+        record<DiskEdit>({ vdev: text(1, 64), script: text(1, 64), target: diskName }),
+        SESSION_DISKS_MAX,
+      ),
+    }),
   },
   'peer-prepare': {
     params: record<PrepareParams>({

@@ -39,9 +39,15 @@ export class XlConfigRewriter {
   /** So many bytes have to be there before the next step. */
   #wantedBytes = HEAD_BYTES
   #isDone = false
+  #problem: string | undefined
 
   constructor(edits: readonly DiskEdit[]) {
     this.#edits = edits
+  }
+
+  /** Why it has failed; undefined if it has not. */
+  get problem(): string | undefined {
+    return this.#problem
   }
 
   /**
@@ -50,6 +56,15 @@ export class XlConfigRewriter {
    */
   take(chunk: Uint8Array): Uint8Array {
     if (this.#isDone) return chunk
+    try {
+      return this.#take(chunk)
+    } catch (error) {
+      this.#problem = (error as Error).message
+      throw error
+    }
+  }
+
+  #take(chunk: Uint8Array): Uint8Array {
     this.#held.push(chunk)
     this.#heldBytes += chunk.byteLength
     if (this.#heldBytes < this.#wantedBytes) return new Uint8Array(0)
@@ -111,8 +126,8 @@ function parse(config: Buffer): unknown {
     const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
     value = JSON.parse(decoder.decode(config.subarray(0, end)))
   } catch (error) {
-    const problem = `is no JSON in UTF-8, ${(error as Error).message}: see xl list -l`
-    throw new XlConfigError(`the guest’s configuration ${problem}`)
+    const problem = 'the guest’s configuration is no JSON in UTF-8: see xl list -l'
+    throw new XlConfigError(problem, { cause: error })
   }
   checkNumbers(value)
   return value

@@ -91,6 +91,14 @@ describe('back to the plain table', () => {
     expect(await mapper.table('web1')).toEqual(plain)
   })
 
+  test('need not come one that its owner has removed', async () => {
+    const mapper = await make()
+    const guest = await GuestDevice.open(mapper, 'web1')
+    await mapper.remove('web1')
+    await guest.swapToPlain()
+    expect(await mapper.list()).toEqual([])
+  })
+
   test('comes a device for which nothing has to be done, and nothing is', async () => {
     const kernel = new FakeDeviceMapper()
     const mapper = new DeviceMapper(kernel, 50)

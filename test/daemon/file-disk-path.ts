@@ -17,6 +17,8 @@ export class FileDiskPath implements DiskPath {
   proxy: ServeProcess | undefined
   /** What a test does to a seal: it may take long, or fail. */
   beforeSeal: () => Promise<void> = async () => {}
+  /** Whatever else is there that must fail from then on. */
+  discarded: () => Promise<void> = async () => {}
 
   constructor(file: string, folder: string, writer: () => Writer | undefined) {
     this.device = file
@@ -65,6 +67,7 @@ export class FileDiskPath implements DiskPath {
   }
 
   async discard(): Promise<void> {
+    await this.discarded()
     this.#state = 'discarded'
   }
 

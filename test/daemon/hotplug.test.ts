@@ -1,8 +1,10 @@
 /** libxl's hotplug contract, without a guest: what is admitted, what stands in xenstore. */
+import { writeFileSync } from 'node:fs'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { HostJournal } from '../../src/daemon/host-journal.ts'
 import { Hotplug } from '../../src/daemon/hotplug.ts'
+import { hexadecimal } from '../../src/daemon/vbds.ts'
 import { openJournal } from '../../src/migration/journal-file.ts'
 import { temporary } from '../support/temporary.ts'
 import { StubHost } from './stub-host.ts'
@@ -12,6 +14,7 @@ const PATH = 'backend/vbd/1/51712'
 async function setUp() {
   const folder = await temporary()
   const host = new StubHost(folder.file('a'), 'a')
+  writeFileSync(host.diskFile('web1'), 'not empty')
   const journal = new HostJournal(() => openJournal(folder.file('state')))
   const sessions = {
     receive: async () => await host.devices.make('web1'),
@@ -70,4 +73,30 @@ test('a disk in the middle of a hand-over is not added by anybody else', async (
   all.journal.apply('claim', [{ disk: 'web1' }])
   all.journal.apply('seal', [{ disk: 'web1', session: 's1' }])
   await expect(all.hotplug.add(PATH)).rejects.toThrow('session s1 is handing it over')
+})
+
+test('a disk that is named by its path is added and removed as any other', async () => {
+  await using all = await setUp()
+  const disk = '/dev/vg0/web1'
+  writeFileSync(all.host.diskFile(disk), Buffer.alloc(4096))
+  await all.host.addPlainDevice(disk)
+  await all.request(PATH, disk)
+  expect(await all.hotplug.add(PATH)).toEqual({ device: all.host.diskFile(disk) })
+  expect(all.journal.holding(disk)).toEqual({ role: 'owner', epoch: 1, session: undefined })
+  await all.hotplug.remove(PATH)
+  expect([...all.host.made.keys()]).toEqual([])
+  expect((await all.host.mapper.list()).map(({ name }) => name)).toEqual(['vg0-web1'])
+})
+
+test('a disk that a guest has by the stock script, under another name, is refused', async () => {
+  await using all = await setUp()
+  const disk = '/dev/vg0/web1'
+  writeFileSync(all.host.diskFile(disk), Buffer.alloc(4096))
+  const { numbers } = await all.host.addPlainDevice(disk)
+  const other = 'backend/vbd/2/51712'
+  await all.request(other, '/dev/mapper/vg0-web1')
+  const [major = 0, minor = 0] = numbers.split(':').map(Number)
+  await all.host.xenstore.write({ [`${other}/physical-device`]: hexadecimal({ major, minor }) })
+  await all.request(PATH, disk)
+  await expect(all.hotplug.add(PATH)).rejects.toThrow('in use by domain 2 as xvda')
 })

@@ -16,8 +16,13 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import type { GuestDevice, GuestDevices, Host, Toolstack, Xenstore } from '../../src/daemon/host.ts'
+import { DmPlainDevices } from '../../src/daemon/plain-devices.ts'
 import { BLKFERRY } from '../../src/demo/serve-process.ts'
+import { DeviceMapper } from '../../src/host/device-mapper.ts'
+import { fence } from '../../src/host/dm-swap.ts'
+import { linearTable } from '../../src/host/dm-table.ts'
 import type { Domain } from '../../src/host/xl.ts'
+import { FakeDeviceMapper } from '../host/fake-device-mapper.ts'
 import { FileDiskPath } from './file-disk-path.ts'
 import type { Writer } from './writer.ts'
 
@@ -29,7 +34,14 @@ interface StubDomain {
   readonly domid: number
   readonly name: string
   readonly state: 'running' | 'suspended' | 'paused'
-  readonly disks: readonly { vdev: string; disk: string }[]
+  /** Without a script it is the stock one. */
+  readonly disks: readonly { vdev: string; disk: string; script?: string }[]
+}
+
+/** A device of this host that blkferry has not made. */
+interface StubPlainDevice {
+  readonly name: string
+  readonly numbers: string
 }
 
 export class StubHost implements Host {
@@ -42,6 +54,9 @@ export class StubHost implements Host {
   readonly xenstore: Xenstore
   readonly toolstack: Toolstack
   readonly made = new Map<string, GuestDevice>()
+  readonly mapper = new DeviceMapper(new FakeDeviceMapper())
+  readonly plainDevices: DmPlainDevices
+  readonly #plain = new Map<string, StubPlainDevice>()
   readonly paths: FileDiskPath[] = []
   /** The guest that writes here, by disk; where it gets to is the host's to say. */
   writers: ReadonlyMap<string, Writer> = new Map()
@@ -50,6 +65,7 @@ export class StubHost implements Host {
     this.name = name
     this.folder = folder
     this.runFolder = join(folder, 'run')
+    this.plainDevices = new DmPlainDevices(this.mapper, join(folder, 'run', 'plain'))
     for (const part of ['xenstore', 'domains', 'disks', 'bin', 'run']) {
       mkdirSync(join(folder, part), { recursive: true })
     }
@@ -101,7 +117,17 @@ exec env ${names.join(' ')} sh -c "$*"`,
   }
 
   diskFile(disk: string): string {
-    return join(this.folder, 'disks', disk)
+    return join(this.folder, 'disks', encodeURIComponent(disk))
+  }
+
+  /** As a logical volume whose path is `disk`. */
+  async addPlainDevice(disk: string): Promise<StubPlainDevice> {
+    const sectors = statSync(this.diskFile(disk)).size / 512
+    const name = disk.replace('/dev/', '').replaceAll('/', '-')
+    const { major, minor } = await this.mapper.create(name, linearTable('8:1', sectors, 2048))
+    const device = { name, numbers: `${major}:${minor}` }
+    this.#plain.set(disk, device)
+    return device
   }
 
   get domains(): StubDomain[] {
@@ -117,6 +143,12 @@ exec env ${names.join(' ')} sh -c "$*"`,
     this.#store(`/local/domain/${domain.domid}/name`, domain.name)
   }
 
+  /** As xl destroy does, where no script is ours. */
+  removeDomain(domid: number): void {
+    rmSync(join(this.folder, 'domains', `${domid}.json`), { force: true })
+    rmSync(join(this.folder, 'xenstore', encodeURIComponent(`/local/domain/${domid}/name`)))
+  }
+
   #store(path: string, value: string): void {
     writeFileSync(join(this.folder, 'xenstore', encodeURIComponent(path)), value)
   }
@@ -125,7 +157,9 @@ exec env ${names.join(' ')} sh -c "$*"`,
     return {
       place: async disk => {
         const path = this.diskFile(disk)
-        return { path, isFile: true, size: statSync(path).size, blockSize: 512 }
+        const numbers = this.#plain.get(disk)?.numbers
+        const place = { path, isFile: numbers === undefined, blockSize: 512 }
+        return { ...place, size: statSync(path).size, ...(numbers !== undefined && { numbers }) }
       },
       find: async disk => this.made.get(disk),
       make: async disk => {
@@ -196,7 +230,10 @@ exec env ${names.join(' ')} sh -c "$*"`,
 
   openDiskPath: Host['openDiskPath'] = async ({ device }) => {
     const folder = join(this.runFolder, `path-${device}`)
-    const path = new FileDiskPath(this.diskFile(device), folder, () => this.writers.get(device))
+    const plain = [...this.#plain].find(([, { name }]) => name === device)
+    const disk = plain?.[0] ?? device
+    const path = new FileDiskPath(this.diskFile(disk), folder, () => this.writers.get(disk))
+    if (plain !== undefined) path.discarded = () => fence(this.mapper, device)
     this.paths.push(path)
     return path
   }

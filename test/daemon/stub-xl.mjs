@@ -4,7 +4,8 @@
  *
  *   stub-xl.mjs FOLDER migrate -s COMMAND DOMID HOST        stub-xl.mjs FOLDER migrate-receive
  *
- * A file `fault` in the folder makes it fail: fail-create, fail-unpause, die-at-go, slow-memory.
+ * A file `fault` in the folder makes it fail: fail-create, fail-unpause, die-at-go, slow-memory,
+ * strange-config.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import {
@@ -77,13 +78,19 @@ const hotplug = (action, path) =>
     },
   ).status === 0
 
+/** What stands for a disk that names no script, and does nothing here. */
+const STOCK = '/etc/xen/scripts/block'
+const isOurs = disk => disk.script !== undefined && disk.script !== STOCK
+
 function removeDisks(domain) {
-  for (const [index] of domain.disks.entries()) {
-    hotplug('remove', `backend/vbd/${domain.domid}/${51712 + index * 16}`)
+  for (const [index, disk] of domain.disks.entries()) {
+    if (isOurs(disk)) hotplug('remove', `backend/vbd/${domain.domid}/${51712 + index * 16}`)
   }
   for (const name of readdirSync(join(folder, 'xenstore'))) {
     const path = decodeURIComponent(name)
-    if (path.includes(`/vbd/${domain.domid}/`)) rmSync(join(folder, 'xenstore', name))
+    const isOfDomain =
+      path.includes(`/vbd/${domain.domid}/`) || path.startsWith(`/local/domain/${domain.domid}/`)
+    if (isOfDomain) rmSync(join(folder, 'xenstore', name))
   }
 }
 
@@ -91,6 +98,48 @@ function destroy(domain) {
   note(`destroy ${domain.name}`)
   rmSync(domainFile(domain.domid), { force: true })
   removeDisks(domain)
+}
+
+/** As libxl writes it: one of its own is a disk that names no script. */
+function configOf({ name, disks }) {
+  const config = {
+    c_info: { type: 'pvh', name, uuid: '2d1ac0c8-6b46-4ac8-a5c9-c2b4c7d5a001' },
+    b_info: { max_vcpus: 1, max_memkb: 98304, target_memkb: 98304, cmdline: 'root="/dev/xvda"' },
+    disks: disks.map(disk => ({
+      pdev_path: disk.disk,
+      vdev: disk.vdev,
+      backend: 'phy',
+      format: 'raw',
+      ...(isOurs(disk) && { script: disk.script }),
+      readwrite: 1,
+    })),
+    on_reboot: 'restart',
+  }
+  const text = JSON.stringify(config, undefined, 4)
+  return fault === 'strange-config' ? text.replace('98304', '18446744073709551615') : text
+}
+
+/** The header of what xl saves and sends, and the configuration behind it. */
+function savedDomain(config) {
+  const text = Buffer.from(`${config}\n\0`)
+  const header = Buffer.alloc(52)
+  header.write('Xen saved domain, xl format\n \0 \r', 'latin1')
+  const words = [0x01020304, 3, 0, 4 + text.length, text.length]
+  words.forEach((word, index) => {
+    header.writeUInt32LE(word, 32 + index * 4)
+  })
+  return Buffer.concat([header, text])
+}
+
+/** The configuration of a saved domain; undefined if it is none. */
+async function readSavedDomain(reader) {
+  if (!(await reader.is('Xen saved domain, xl format\n \0 \r'))) return undefined
+  const words = await reader.bytes(16)
+  if (words?.readUInt32LE(0) !== 0x01020304 || words.readUInt32LE(4) !== 3) return undefined
+  const data = await reader.bytes(words.readUInt32LE(12))
+  const length = data?.readUInt32LE(0) ?? -4
+  if (data?.length !== 4 + length || data.indexOf(0, 4) !== data.length - 1) return undefined
+  return JSON.parse(data.toString('utf8', 4, data.length - 1))
 }
 
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
@@ -114,10 +163,7 @@ async function migrate() {
     process.exit(1)
   }
   if (!(await reader.is(BANNER))) process.exit(1)
-  const config = Buffer.from(JSON.stringify({ name: domain.name, disks: domain.disks }))
-  const header = Buffer.alloc(4)
-  header.writeUInt32LE(config.length)
-  transport.stdin.write(Buffer.concat([header, config]))
+  transport.stdin.write(savedDomain(configOf(domain)))
   for (let piece = 0; piece < (fault === 'slow-memory' ? 100 : 5); piece++) {
     transport.stdin.write(Buffer.alloc(10_000, 1))
     await sleep(fault === 'slow-memory' ? 50 : 5)
@@ -143,9 +189,15 @@ async function migrate() {
 async function receive() {
   const reader = new Reader(process.stdin)
   process.stdout.write(BANNER)
-  const length = await reader.bytes(4)
-  if (length === undefined) process.exit(1)
-  const config = JSON.parse((await reader.bytes(length.readUInt32LE(0))).toString())
+  const saved = await readSavedDomain(reader)
+  if (saved === undefined) process.exit(1)
+  note(`config ${JSON.stringify(saved)}`)
+  const { name } = saved.c_info
+  const disks = saved.disks.map(({ vdev, pdev_path: disk, script = STOCK }) => ({
+    vdev,
+    disk,
+    script,
+  }))
   for (;;) {
     const byte = await reader.bytes(1)
     if (byte === undefined) process.exit(1)
@@ -153,20 +205,20 @@ async function receive() {
   }
   const domids = readdirSync(join(folder, 'domains')).map(name => Number.parseInt(name, 10))
   const domain = {
-    ...config,
+    disks,
     domid: Math.max(0, ...domids) + 1,
-    name: `${config.name}--incoming`,
+    name: `${name}--incoming`,
     state: 'paused',
   }
   writeDomain(domain)
   let isWhole = fault !== 'fail-create'
-  for (const [index, disk] of config.disks.entries()) {
+  for (const [index, disk] of disks.entries()) {
     const path = `backend/vbd/${domain.domid}/${51712 + index * 16}`
-    const fields = { params: disk.disk, dev: disk.vdev, script: 'block-ferry', mode: 'w' }
-    for (const [name, value] of Object.entries(fields)) {
-      store(`/local/domain/0/${path}/${name}`, value)
+    const fields = { params: disk.disk, dev: disk.vdev, script: disk.script, mode: 'w' }
+    for (const [field, value] of Object.entries(fields)) {
+      store(`/local/domain/0/${path}/${field}`, value)
     }
-    isWhole &&= hotplug('add', path)
+    if (isOurs(disk)) isWhole &&= hotplug('add', path)
   }
   if (!isWhole) {
     destroy(domain)
@@ -176,7 +228,7 @@ async function receive() {
   const isCleared = await reader.is(GO)
   if (isCleared && fault === 'die-at-go') process.kill(process.pid, 'SIGKILL')
   if (isCleared && fault !== 'fail-unpause') {
-    writeDomain({ ...domain, name: config.name, state: 'running' })
+    writeDomain({ ...domain, name, state: 'running' })
     note('running')
     process.stdout.write(`${REPORT}\0`, () => process.exit(0))
     return

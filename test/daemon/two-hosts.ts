@@ -7,6 +7,7 @@ import type { ControlClient } from '../../src/control/client.ts'
 import { type RunningDaemon, runDaemon } from '../../src/daemon/daemon.ts'
 import type { DaemonVerbs, MigrateStartParams } from '../../src/daemon/messages.ts'
 import type { SessionStatus } from '../../src/daemon/session-status.ts'
+import { hexadecimal } from '../../src/daemon/vbds.ts'
 import { daemonVerbs } from '../../src/daemon/verbs.ts'
 import { type Temporary, temporary } from '../support/temporary.ts'
 import { StubHost } from './stub-host.ts'
@@ -15,9 +16,13 @@ import { Writer } from './writer.ts'
 /** The guest's disk, and the one that it may have besides. */
 export const DISK = 'web1-root'
 export const SECOND_DISK = 'web1-data'
+/** A disk that the guest has by the stock script, and its device on either host. */
+export const VOLUME = '/dev/vg0/web1'
+export const VOLUME_DEVICE = 'vg0-web1'
 const SIZE = 4 * 1024 * 1024
 const VDEVS = ['xvda', 'xvdb']
 /** As libxl numbers xvda, and those behind it. */
+const STOCK_SCRIPT = '/etc/xen/scripts/block'
 const FIRST_VBD = 51_712
 const VBD_STEP = 16
 const END_MS_MAX = 60_000
@@ -55,7 +60,7 @@ export class TwoHosts implements AsyncDisposable {
 
   /** Of the guest's first disk. */
   get writer(): Writer {
-    return this.writers.get(DISK)!
+    return this.writers.values().next().value!
   }
 
   static async start(disks: readonly string[] = [DISK]): Promise<TwoHosts> {
@@ -80,15 +85,28 @@ export class TwoHosts implements AsyncDisposable {
 
   async #createGuest(): Promise<void> {
     const { source } = this
-    const disks = [...this.writers.keys()].map((disk, index) => ({ vdev: VDEVS[index]!, disk }))
+    const disks = [...this.writers.keys()].map((disk, index) => ({
+      vdev: VDEVS[index]!,
+      disk,
+      ...(disk !== VOLUME && { script: 'block-ferry' }),
+    }))
     source.writeDomain({ domid: 1, name: 'web1', state: 'running', disks })
-    for (const [index, { vdev, disk }] of disks.entries()) {
+    for (const [index, { vdev, disk, script = STOCK_SCRIPT }] of disks.entries()) {
       const path = `backend/vbd/1/${FIRST_VBD + index * VBD_STEP}`
-      const fields = { params: disk, dev: vdev, script: 'block-ferry', mode: 'w' }
+      const fields = { params: disk, dev: vdev, script, mode: 'w' }
       const nodes = Object.entries(fields).map(([name, value]) => [`${path}/${name}`, value])
       await source.xenstore.write(Object.fromEntries(nodes))
-      await this.client(source).call('hotplug-add', { path }, SOON)
+      if (disk === VOLUME) await this.#addVolume(path)
+      else await this.client(source).call('hotplug-add', { path }, SOON)
     }
+  }
+
+  /** As the stock script does it, without a word to the daemon. */
+  async #addVolume(path: string): Promise<void> {
+    const [device] = await Promise.all(this.#hosts.map(host => host.addPlainDevice(VOLUME)))
+    const [major, minor] = device!.numbers.split(':').map(Number)
+    const numbers = hexadecimal({ major: major!, minor: minor! })
+    await this.source.xenstore.write({ [`${path}/physical-device`]: numbers })
   }
 
   async migrate(params: Partial<MigrateStartParams> = {}): Promise<SessionStatus> {
