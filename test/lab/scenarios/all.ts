@@ -16,6 +16,7 @@ import {
   migrateTwoDisks,
   thereAndBack,
 } from './migrate.ts'
+import { plainGuests } from './plain.ts'
 import { rebootDestination, rebootOwner, rebootSource } from './reboot.ts'
 import { cancel, failingAdd, givenAway, interrupt } from './refused.ts'
 import { stockMigrate } from './stock-migrate.ts'
@@ -29,6 +30,7 @@ export const SCENARIOS: readonly Scenario[] = [
   migrateFile,
   migrateTunnel,
   thereAndBack,
+  ...plainGuests,
   cancel,
   interrupt,
   failingAdd,
