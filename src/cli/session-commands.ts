@@ -17,7 +17,10 @@ const SESSION = {
   name: 'SESSION',
   help: 'its name or how it begins, or the guest’s name; see blkferry status',
 }
-const DISK = { name: 'DISK', help: 'the disk’s name, as after target= in the configuration' }
+const DISK = {
+  name: 'DISK',
+  help: 'the disk’s name or path, as after target= or phy: in the configuration',
+}
 
 export const cancelCommand = defineCommand({
   name: 'cancel',
@@ -71,10 +74,10 @@ export const releaseCommand = defineCommand({
   details:
     'On the source host, once the guest runs well at the destination. Nothing is deleted: the ' +
     'device or file is yours again, to wipe or to receive a disk, and blkferry forgets that it ' +
-    'was given away.',
+    'was given away. A logical volume whose guest had the stock script can be read again.',
   positionals: [DISK],
   options: {},
-  examples: ['blkferry release web1-root'],
+  examples: ['blkferry release web1-root', 'blkferry release /dev/vg0/web1'],
   run: async (_values, { output }, [disk = '']) =>
     await withDaemon(async client => {
       const role = await client.call('disk-release', { disk }, ANSWER)
