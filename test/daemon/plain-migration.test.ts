@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import type { Table } from '../../src/host/dm-table.ts'
 import type { StubHost } from './stub-host.ts'
-import { SOON, TwoHosts, VOLUME, VOLUME_DEVICE } from './two-hosts.ts'
+import { DISK, SOON, TwoHosts, VOLUME, VOLUME_DEVICE } from './two-hosts.ts'
 
 const MS_MAX = 60_000
 
@@ -78,6 +78,29 @@ test.each(['fail-create', 'fail-unpause', 'strange-config'])(
 )
 
 test(
+  'a guest with one disk of each kind moves, and only what is ours here goes away',
+  async () => {
+    await using hosts = await TwoHosts.start([DISK, VOLUME])
+    const { session } = await hosts.migrate()
+    expect(await hosts.ended(session)).toMatchObject({ phase: 'completed', error: null })
+    for (const [disk, writer] of hosts.writers) {
+      await writer.stop()
+      expect(await writer.missingIn(hosts.destination.diskFile(disk))).toEqual([])
+      expect(writer.errors).toBe(0)
+    }
+    const raw = { backend: 'phy', format: 'raw', readwrite: 1, script: 'block-ferry' }
+    expect(receivedConfig(hosts).disks).toEqual([
+      { pdev_path: DISK, vdev: 'xvda', ...raw },
+      { pdev_path: VOLUME, vdev: 'xvdb', ...raw },
+    ])
+    expect(hosts.source.made.size).toBe(0)
+    expect([...hosts.destination.made.keys()].sort()).toEqual([VOLUME, DISK])
+    expect(await kindsIn(hosts.source)).toEqual(['error'])
+  },
+  MS_MAX,
+)
+
+test(
   'a guest that is destroyed meanwhile ends it, though its script tells nobody',
   async () => {
     await using hosts = await start()
@@ -125,5 +148,5 @@ test(
     expect(hosts.destination.made.has(VOLUME)).toBe(false)
     expect(await kindsIn(hosts.destination)).toEqual(['linear'])
   },
-  MS_MAX,
+  2 * MS_MAX,
 )
