@@ -27,8 +27,12 @@ export const REMOVE_MS_MAX = 3000
 /** After that the guest's device has stopped sending, and the disk has answered (ms). */
 const SETTLE_MS = 50
 
-/** For the next proxy to load everything (ms). */
-const STANDBY_MS_MAX = 60_000
+/** From the start of the first proxy to its first answer (ms). */
+const READY_MS_MAX = 120_000
+/** The same of one that the guest waits for: sooner or later it is better off on its plain disk. */
+const REPLACED_MS_MAX = 15_000
+/** For the next proxy to load everything, with no guest on the first one yet (ms). */
+const STANDBY_MS_MAX = 180_000
 
 /** What is needed of a disk path's options. */
 type BelowOptions = Pick<
@@ -79,7 +83,7 @@ export class Below {
   async make(): Promise<string> {
     this.#record()
     await this.#fence.create()
-    this.#served = await this.#serve()
+    this.#served = await this.#serve(READY_MS_MAX)
     const numbers = await this.multipath.create(this.#served.link.numbers)
     await this.#awaitNext()
     return numbers
@@ -92,7 +96,7 @@ export class Below {
     times.add('put down')
     await this.#fence.reopen()
     times.add('reopen')
-    this.#served = await this.#serve(times)
+    this.#served = await this.#serve(REPLACED_MS_MAX, times)
     await this.multipath.pointAt(this.#served.link.numbers)
     times.add('point')
     this.#options.log.info(times.all, 'proxy replaced')
@@ -164,37 +168,37 @@ export class Below {
   }
 
   /** Has the next proxy wait in the wings. Only for speed: without one it is started when due. */
-  prepareNext(): void {
+  prepareNext({ isNice }: { readonly isNice: boolean }): void {
     if (this.#standby !== undefined) return
     const { log } = this.#options
-    this.#standby = this.#spawn({ isStandby: true })
+    this.#standby = this.#spawn({ isStandby: true, isNice })
     void this.#standby.standsBy.then(() => log.info('next proxy stands by'))
   }
 
   /** From its first moment on a proxy a guest is to have the next one at hand. */
   async #awaitNext(): Promise<void> {
-    this.prepareNext()
+    this.prepareNext({ isNice: false })
     const ready = this.#standby?.standsBy ?? Promise.resolve()
     if (await settlesWithin(ready, STANDBY_MS_MAX)) return
     this.#options.log.warn('no proxy stands by yet; a guest would wait for one to start')
   }
 
-  #spawn({ isStandby }: { isStandby: boolean }): ProxyProcess {
+  #spawn(how: { readonly isStandby: boolean; readonly isNice: boolean }): ProxyProcess {
     const { proxyCommand: command, log } = this.#options
     const node = this.#fence.node
-    const proxy = ProxyProcess.spawn({ command, node, names: this.#names, isStandby })
+    const proxy = ProxyProcess.spawn({ command, node, names: this.#names, ...how })
     if (!proxy.isProtected) log.warn('proxy is not protected against memory pressure')
     return proxy
   }
 
-  async #serve(times = new Times()): Promise<Served> {
+  async #serve(timeoutMs: number, times = new Times()): Promise<Served> {
     const { nbd } = this.#options
     const standby = this.#standby?.hasEnded === false ? this.#standby : undefined
     this.#standby = undefined
     standby?.begin()
-    const proxy = standby ?? this.#spawn({ isStandby: false })
+    const proxy = standby ?? this.#spawn({ isStandby: false, isNice: false })
     try {
-      const socket = await proxy.ready()
+      const socket = await proxy.ready(timeoutMs)
       times.add('ready')
       const link = await connectLink(nbd, socket, {
         size: this.#guest.size,

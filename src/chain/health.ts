@@ -4,13 +4,16 @@
  */
 import type { ServeStatus } from '../control/status.ts'
 import { pause, settlesWithin } from './pause.ts'
+import type { ProcessWork } from './process-work.ts'
 
 /** Between the end of one look and the next (ms). */
 export const LOOK_INTERVAL_MS = 300
 /** A proxy that says nothing for so long hangs (ms), unless it waits for a processor only. */
 export const ANSWER_MS_MAX = 1000
-/** Then this is the limit (ms). */
-export const STARVED_MS_MAX = 5000
+/** Then this is the limit (ms): on a host without a processor to spare the next would wait too. */
+export const STARVED_MS_MAX = 30_000
+/** One that has computed for so long (ms) and said nothing goes round in circles. */
+export const COMPUTED_MS_MAX = 4000
 /** How often that is looked at (ms). */
 const SLICE_MS = 250
 
@@ -23,8 +26,8 @@ export type Ailment = 'hung' | 'silent' | 'disk error' | 'path'
 
 export interface HealthOptions {
   readonly status: (timeoutMs: number) => Promise<ServeStatus>
-  /** Whether it could answer if only it were given a processor, or the disk did. */
-  readonly isStarved: () => boolean
+  /** What its process does just now. */
+  readonly work: () => ProcessWork
   readonly hasFailedPath: () => Promise<boolean>
   /** Called once; then looking is over. */
   readonly ails: (ailment: Ailment) => void
@@ -70,12 +73,15 @@ export class Health {
 
   /** Counts slices and not the time: if it is we who were held up, it has not had its second. */
   async #answer(): Promise<ServeStatus | 'hung' | 'silent'> {
-    const answer = this.#options.status(STARVED_MS_MAX).catch(() => 'silent' as const)
+    const { status, work } = this.#options
+    const answer = status(2 * STARVED_MS_MAX).catch(() => 'silent' as const)
+    const before = work().computedMs
     let idle = 0
     for (let slice = 1; !(await settlesWithin(answer, SLICE_MS)); slice++) {
-      idle = this.#options.isStarved() ? 0 : idle + 1
+      const { isBusy, computedMs } = work()
+      idle = isBusy ? 0 : idle + 1
       const isLate = slice * SLICE_MS >= STARVED_MS_MAX || idle * SLICE_MS >= ANSWER_MS_MAX
-      if (this.#isOver || isLate) return 'hung'
+      if (this.#isOver || isLate || computedMs - before >= COMPUTED_MS_MAX) return 'hung'
     }
     return await answer
   }

@@ -17,6 +17,7 @@ import type { GuestDevice } from './guest-device.ts'
 import { type Ailment, Health } from './health.ts'
 import type { ChainNames } from './names.ts'
 import { pause } from './pause.ts'
+import { workOf } from './process-work.ts'
 import { ProxyControl } from './proxy-control.ts'
 
 /** So many proxies are replaced in so long a time (ms); one more, and there is no sense in it. */
@@ -158,10 +159,10 @@ export class ProxiedPath implements DiskPath {
   #watch(): Health | undefined {
     const { proxy } = this.#below
     if (proxy === undefined || this.#isReleasing) return undefined
-    this.#below.prepareNext()
+    this.#below.prepareNext({ isNice: true })
     const health = new Health({
       status: timeoutMs => this.#control.status(timeoutMs),
-      isStarved: () => proxy.isBusy,
+      work: () => workOf(proxy.pid),
       hasFailedPath: () => this.#below.multipath.hasFailedPath(),
       ails: ailment => this.#fails(health, ailment),
     })

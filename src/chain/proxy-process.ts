@@ -14,8 +14,6 @@ import { nextChange } from './folder-change.ts'
 import type { ChainNames } from './names.ts'
 import { pause, settlesWithin } from './pause.ts'
 
-/** From the start of the process to its first answer (ms). */
-export const READY_MS_MAX = 120_000
 const READY_POLL_MS = 20
 /** The file of its socket is looked for that often at least (ms). */
 const LOOK_MS_MAX = 1000
@@ -23,7 +21,6 @@ const LOOK_MS_MAX = 1000
 const STOP_MS_MAX = 5000
 /** For the kernel to end a killed process (ms). */
 const KILL_MS_MAX = 10_000
-/** Loading is not to take the processor from the proxy that serves. */
 const NICE_STANDBY = 5
 /** The end of the log in an error (characters). */
 const QUOTED_MAX = 500
@@ -34,6 +31,8 @@ export interface ProxyProcessOptions {
   readonly node: string
   readonly names: ChainNames
   readonly isStandby: boolean
+  /** A proxy serves the guest: loading is not to take the processor from it. */
+  readonly isNice: boolean
 }
 
 export class ProxyProcess {
@@ -72,7 +71,7 @@ export class ProxyProcess {
    * Starts the process and does not wait for it. One that stands by touches nothing before `begin`,
    * and so may be there beside the one in the path.
    */
-  static spawn({ command, node, names, isStandby }: ProxyProcessOptions): ProxyProcess {
+  static spawn({ command, node, names, isStandby, isNice }: ProxyProcessOptions): ProxyProcess {
     if (!isStandby) rmSync(names.nbd, { force: true })
     const listen = `nbd+unix:///?socket=${encodeURIComponent(names.nbd)}`
     const words = ['serve', node, '--held', '--listen', listen, '--control', names.control]
@@ -84,7 +83,7 @@ export class ProxyProcess {
         // Neither a Ctrl-C for us nor our own end is one for it.
         detached: true,
       })
-      if (isStandby) setNice(child.pid, NICE_STANDBY)
+      if (isNice) setNice(child.pid, NICE_STANDBY)
       return new ProxyProcess(child, isProtected, names)
     } finally {
       closeSync(log)
@@ -99,23 +98,6 @@ export class ProxyProcess {
     return this.#end !== undefined
   }
 
-  /**
-   * Whether one of its threads wants a processor, or waits for the disk: what it owes is then late,
-   * not lost. A stopped process has none.
-   */
-  get isBusy(): boolean {
-    const { pid } = this.#child
-    try {
-      return readdirSync(`/proc/${pid}/task`).some(thread => {
-        const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')
-        // After the name in parentheses, which may hold anything, comes the state.
-        return /^ [RD]/.test(stat.slice(stat.lastIndexOf(')') + 1))
-      })
-    } catch {
-      return false
-    }
-  }
-
   /** The end of standing by: the proxy before it must have ended. */
   begin(): void {
     rmSync(this.#names.nbd, { force: true })
@@ -123,9 +105,12 @@ export class ProxyProcess {
     this.#turn?.end('begin\n')
   }
 
-  /** Settles when it serves, with a connection to it. Throws DiskPathError `proxy`. */
-  async ready(): Promise<NbdSocket> {
-    const deadline = performance.now() + READY_MS_MAX
+  /**
+   * Settles when it serves, with a connection to it. Throws DiskPathError `proxy`, also after
+   * `timeoutMs`.
+   */
+  async ready(timeoutMs: number): Promise<NbdSocket> {
+    const deadline = performance.now() + timeoutMs
     for (;;) {
       const left = deadline - performance.now()
       if (this.#end !== undefined) {
@@ -142,7 +127,7 @@ export class ProxyProcess {
         return await openNbdSocket(this.#names.nbd, Math.max(1, left))
       } catch (error) {
         if (left <= 0) {
-          const problem = `the proxy does not answer within ${READY_MS_MAX} ms`
+          const problem = `the proxy does not answer within ${timeoutMs} ms`
           throw new DiskPathError('proxy', `${problem}: ${this.#lastWords()}`, error)
         }
       }

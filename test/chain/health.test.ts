@@ -3,10 +3,12 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import {
   type Ailment,
   ANSWER_MS_MAX,
+  COMPUTED_MS_MAX,
   Health,
   LOOK_INTERVAL_MS,
   STARVED_MS_MAX,
 } from '../../src/chain/health.ts'
+import type { ProcessWork } from '../../src/chain/process-work.ts'
 import type { ServeStatus } from '../../src/control/status.ts'
 import { serveSample } from '../control/samples.ts'
 
@@ -23,7 +25,7 @@ afterEach(() => {
 
 interface Proxy {
   readonly status?: () => Promise<ServeStatus>
-  readonly isStarved?: () => boolean
+  readonly work?: () => ProcessWork
   readonly isPathFailed?: boolean
 }
 
@@ -32,7 +34,7 @@ async function after(ms: number, proxy: Proxy): Promise<readonly Ailment[]> {
   const told: Ailment[] = []
   new Health({
     status: proxy.status ?? (async () => healthy),
-    isStarved: proxy.isStarved ?? (() => false),
+    work: proxy.work ?? (() => ({ isBusy: false, computedMs: 0 })),
     hasFailedPath: async () => proxy.isPathFailed ?? false,
     ails: ailment => told.push(ailment),
   })
@@ -52,9 +54,18 @@ test('a proxy that is silent for a second hangs, and is told of once', async () 
 })
 
 test('a silent proxy that wants a processor has longer', async () => {
-  const starved = { status: () => never, isStarved: () => true }
+  const work = (): ProcessWork => ({ isBusy: true, computedMs: 0 })
+  const starved = { status: () => never, work }
   expect(await after(LOOK_INTERVAL_MS + STARVED_MS_MAX - 1, starved)).toEqual([])
   expect(await after(LOOK_INTERVAL_MS + STARVED_MS_MAX, starved)).toEqual(['hung'])
+})
+
+test('a silent proxy that computes all the time has little longer', async () => {
+  const began = performance.now()
+  const work = (): ProcessWork => ({ isBusy: true, computedMs: performance.now() - began })
+  const looping = { status: () => never, work }
+  expect(await after(LOOK_INTERVAL_MS + COMPUTED_MS_MAX - 1, looping)).toEqual([])
+  expect(await after(LOOK_INTERVAL_MS + COMPUTED_MS_MAX, looping)).toEqual(['hung'])
 })
 
 test('a proxy whose connection has closed is told of at once', async () => {
