@@ -50,6 +50,10 @@ export const migrateCommand = defineCommand({
       text('ADDRESS'),
       'where the disks go by TCP, as of a faster network; what ssh connects to without it',
     ),
+    disk: several(
+      text('VDEV=TARGET'),
+      'what a disk is called at the destination, if not as here: xvda=/dev/vg1/web1',
+    ),
     tunnel: flag('send the disks through ssh, where only its port is open; slower'),
     insecure: flag('send the disks without encryption, for a network of your own'),
     'ssh-option': sshOption,
@@ -59,6 +63,7 @@ export const migrateCommand = defineCommand({
     'blkferry migrate web1 host2',
     'blkferry migrate web1 host2 --bandwidth 100M --ssh-option=-p --ssh-option=2222',
     'blkferry migrate web1 host2 --address 10.0.0.2 --json',
+    'blkferry migrate web1 host2 --disk xvda=/dev/vg1/web1',
   ],
   run: async (values, context, [domain = '', host = '']) => {
     const params = startParams(domain, host, values)
@@ -82,6 +87,7 @@ function startParams(
     readonly 'stall-ms': number
     readonly 'reconnect-seconds': number
     readonly address: string | undefined
+    readonly disk: readonly string[]
     readonly tunnel: boolean
     readonly insecure: boolean
     readonly 'ssh-option': readonly string[]
@@ -103,6 +109,7 @@ function startParams(
     stallMs: values['stall-ms'],
     reconnectSeconds: values['reconnect-seconds'],
     xlOptions: values['xl-option'],
+    ...(values.disk.length === 0 ? {} : { targets: values.disk.map(targetOf) }),
     isInsecure: values.insecure,
     ...(tunnel ? { isTunnelled: true } : {}),
   }
@@ -175,4 +182,10 @@ function conclude(status: SessionStatus, output: Output): ExitCode {
   if (output.isJson) output.result(status, '')
   const what = phase === 'cancelled' ? 'was cancelled' : `failed: ${why}`
   throw new CommandFailure(EXIT.mirror, `the migration ${what}; ${domain} goes on here`)
+}
+
+function targetOf(given: string): { vdev: string; target: string } {
+  const [, vdev, target] = /^([a-z0-9]+)=(.+)$/.exec(given) ?? []
+  if (vdev !== undefined && target !== undefined) return { vdev, target }
+  throw new UsageError(`--disk must be VDEV=TARGET, as xvda=/dev/vg1/web1, not ${given}`)
 }

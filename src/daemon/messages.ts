@@ -48,6 +48,8 @@ export interface MigrateStartParams {
   readonly reconnectSeconds: number
   /** Words for `xl migrate`, as `-C`, `config`; not `-s`. */
   readonly xlOptions: readonly string[]
+  /** Disks that are called something else at the destination. */
+  readonly targets?: readonly { readonly vdev: string; readonly target: string }[]
   /** Disks over plain TCP. */
   readonly isInsecure: boolean
   /** Disks through ssh, not by a connection of their own; false if left out. */

@@ -3,7 +3,7 @@ import { ControlError } from '../control/control-error.ts'
 import { describe, type Holding } from '../migration/roles.ts'
 import type { DiskEdit } from '../migration/xl-config.ts'
 import { refuse, type SessionContext } from './session-context.ts'
-import type { RecordedDisk } from './session-record.ts'
+import { type RecordedDisk, targetOf } from './session-record.ts'
 import { SESSION_DISKS_MAX } from './session-status.ts'
 import { isOn, type Vbd, vbdsOf } from './vbds.ts'
 
@@ -118,11 +118,31 @@ export function claimUnknown({ journal }: SessionContext, { disks }: FoundGuest)
   if (changes.length > 0) journal.apply('claim', changes)
 }
 
+/** Each disk of `targets` has that name at the destination. Throws `ControlError` refused. */
+export function withTargets(
+  guest: FoundGuest,
+  targets: readonly { readonly vdev: string; readonly target: string }[],
+): FoundGuest {
+  for (const { vdev } of targets) {
+    if (guest.disks.some(disk => disk.vdev === vdev)) continue
+    const there = guest.disks.map(disk => disk.vdev).join(', ')
+    throw refuse(`domain ${guest.domain} has no disk ${vdev}: it has ${there}`)
+  }
+  const disks = guest.disks.map(disk => {
+    const found = targets.find(({ vdev }) => vdev === disk.vdev)
+    return found === undefined ? disk : { ...disk, target: found.target }
+  })
+  const names = disks.map(targetOf)
+  const double = names.find((name, index) => names.indexOf(name) !== index)
+  if (double === undefined) return { ...guest, disks }
+  throw refuse(`two disks would be ${double} at the destination: give each a place of its own`)
+}
+
 /** What is to change in the configuration that xl sends: there, ours is the script of all disks. */
 export function editsOf({ disks }: FoundGuest): readonly DiskEdit[] {
   return disks
-    .filter(({ isPrepared }) => !isPrepared)
-    .map(({ vdev, disk }) => ({ vdev, script: SCRIPT, target: disk }))
+    .filter(disk => !disk.isPrepared || targetOf(disk) !== disk.disk)
+    .map(disk => ({ vdev: disk.vdev, script: SCRIPT, target: targetOf(disk) }))
 }
 
 /** Throws `ControlError` busy if a session has this guest or one of its disks. */

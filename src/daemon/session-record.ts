@@ -43,12 +43,25 @@ export interface RecordedDisk {
    * device is not ours to remove. Left out where it is ours.
    */
   readonly isPrepared?: boolean
+  /** What it is called at the destination, if that is something else. */
+  readonly target?: string
 }
 
 /** What is kept of a disk of which more is known. */
-export function recorded({ vdev, disk, size, epoch, isPrepared }: RecordedDisk): RecordedDisk {
-  return { vdev, disk, size, epoch, ...(isPrepared === false && { isPrepared }) }
+export function recorded(found: RecordedDisk): RecordedDisk {
+  const { vdev, disk, size, epoch, isPrepared, target } = found
+  return {
+    vdev,
+    disk,
+    size,
+    epoch,
+    ...(isPrepared === false && { isPrepared }),
+    ...(target !== undefined && { target }),
+  }
 }
+
+/** As the destination knows it. */
+export const targetOf = ({ disk, target = disk }: RecordedDisk): string => target
 
 export class SessionRecords {
   readonly #folder: string

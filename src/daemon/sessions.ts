@@ -10,7 +10,7 @@ import type { HotplugSessions } from './hotplug.ts'
 import { placesFor } from './incoming-disk.ts'
 import type { MigrateStartParams, Prepared, PrepareParams } from './messages.ts'
 import { Peer } from './peer.ts'
-import { checkFree, claimUnknown, findGuest } from './preflight.ts'
+import { checkFree, claimUnknown, findGuest, withTargets } from './preflight.ts'
 import type { RecoveredSession } from './recovered-session.ts'
 import { refuse, type SessionContext } from './session-context.ts'
 import type { SessionStatus, SessionSummary } from './session-status.ts'
@@ -54,7 +54,8 @@ export class Sessions implements HotplugSessions {
     return this.#turns.take('', async () => {
       this.#checkRoom()
       const peer = this.peer(params)
-      const guest = await findGuest(this.#context, params.domain)
+      const found = await findGuest(this.#context, params.domain)
+      const guest = withTargets(found, params.targets ?? [])
       checkFree(guest, this.#all.values())
       claimUnknown(this.#context, guest)
       const session = new SourceSession(this.#context, params, guest, peer)

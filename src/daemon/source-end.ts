@@ -10,7 +10,7 @@ import type { Holding } from '../migration/roles.ts'
 import type { Peer } from './peer.ts'
 import { applyToAll, type SessionContext, untilDone } from './session-context.ts'
 import type { SessionProgress } from './session-progress.ts'
-import type { RecordedDisk } from './session-record.ts'
+import { type RecordedDisk, targetOf } from './session-record.ts'
 import type { EndingDisk } from './source-disk.ts'
 import { settleAll } from './turns.ts'
 
@@ -98,7 +98,7 @@ export class SourceEnd {
   async #askOnce(timeoutMs = WORD_MS_MAX): Promise<Outcome> {
     if (this.#forced !== null) return this.#forced
     const { session, disks, peer } = this.#options
-    const asked = disks.map(({ disk, epoch }) => ({ disk, epoch }))
+    const asked = disks.map(one => ({ disk: targetOf(one), epoch: one.epoch }))
     try {
       const params = { session, disks: asked }
       const { word } = await peer.call('peer-word', params, { timeoutMs })

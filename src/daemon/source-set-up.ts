@@ -5,6 +5,7 @@ import type { MigrateStartParams, Prepared } from './messages.ts'
 import type { Peer } from './peer.ts'
 import type { FoundGuest } from './preflight.ts'
 import type { SessionContext, SessionFolder } from './session-context.ts'
+import { targetOf } from './session-record.ts'
 import { SourceDisk } from './source-disk.ts'
 import { settleAll } from './turns.ts'
 
@@ -36,11 +37,11 @@ export async function setUp(options: SetUpOptions): Promise<SetUp> {
   const { session, guest, params, peer, folder, context } = options
   const paths = await openPaths(options)
   const key = params.isInsecure ? '' : randomBytes(32).toString('hex')
-  const wanted = guest.disks.map(({ vdev, disk, blockSize, epoch }, index) => ({
-    vdev,
-    disk,
-    blockSize,
-    epoch,
+  const wanted = guest.disks.map((found, index) => ({
+    vdev: found.vdev,
+    disk: targetOf(found),
+    blockSize: found.blockSize,
+    epoch: found.epoch,
     size: paths[index]!.size,
   }))
   const { domain } = guest

@@ -61,6 +61,12 @@ export const daemonVerbs: VerbTable<DaemonVerbs> = {
       stallMs: integer(1, 3_600_000),
       reconnectSeconds: integer(0, WAIT_MS_MAX / 1000),
       xlOptions: list(word, 64),
+      targets: optional(
+        list(
+          record<{ vdev: string; target: string }>({ vdev: text(1, 64), target: diskName }),
+          SESSION_DISKS_MAX,
+        ),
+      ),
       isInsecure: flag,
       isTunnelled: optional(flag),
     }),

@@ -90,9 +90,16 @@ describe('blkferry migrate', () => {
     await withDaemon(handlers, async () => {
       await blkferry(['migrate', ...words, ...more, '--address', '10.0.0.2', 'web1', 'host2'])
       await blkferry(['migrate', '--tunnel', 'web1', 'host2'])
+      const places = ['--disk', 'xvda=/dev/vg1/a=b', '--disk=xvdb=other']
+      await blkferry(['migrate', 'web1', 'host2', ...places])
     })
     delete process.env.SSH_AUTH_SOCK
     expect(started[1]).toMatchObject({ isTunnelled: true, isInsecure: false })
+    expect(started[1]).not.toHaveProperty('targets')
+    expect(started[2]?.targets).toEqual([
+      { vdev: 'xvda', target: '/dev/vg1/a=b' },
+      { vdev: 'xvdb', target: 'other' },
+    ])
     expect(started.slice(0, 1)).toMatchObject([
       {
         domain: 'web1',
@@ -110,6 +117,15 @@ describe('blkferry migrate', () => {
     const passed = Object.keys(started[0]!.ssh.environment)
     expect(passed.filter(name => /PASSWORD|TOKEN|^VITEST/.test(name))).toEqual([])
   })
+
+  test.each(['xvda', 'xvda=', '=other', '/dev/vg0/web1=other'])(
+    'does not take --disk %s',
+    async given => {
+      const { exitCode, stderr } = await blkferry(['migrate', 'web1', 'host2', '--disk', given])
+      expect(exitCode).toBe(EXIT.usage)
+      expect(stderr).toContain('--disk must be VDEV=TARGET')
+    },
+  )
 
   test.each([
     ['fails', failed, 'the migration failed: host2 does not answer: Connection refused'],
