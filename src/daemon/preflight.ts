@@ -5,7 +5,7 @@ import type { DiskEdit } from '../migration/xl-config.ts'
 import { refuse, type SessionContext } from './session-context.ts'
 import { type RecordedDisk, targetOf } from './session-record.ts'
 import { SESSION_DISKS_MAX } from './session-status.ts'
-import { isOn, type Vbd, vbdsOf } from './vbds.ts'
+import { foreignDisksOf, isOn, type Vbd, vbdsOf } from './vbds.ts'
 
 export interface FoundDisk extends RecordedDisk {
   readonly blockSize: number
@@ -41,6 +41,11 @@ export async function findGuest(context: SessionContext, domain: string): Promis
   if (vbds.length === 0) throw refuse(`domain ${name} has no disk: use xl migrate`)
   if (vbds.length > SESSION_DISKS_MAX) {
     throw refuse(`domain ${name} has ${vbds.length} disks, ${SESSION_DISKS_MAX} is the limit`)
+  }
+  const [foreign] = await foreignDisksOf(host.xenstore, domid)
+  if (foreign !== undefined) {
+    const problem = `disk ${foreign} is served by QEMU or a driver domain, and would not be copied`
+    throw refuse(`${problem}: take it away with xl block-detach, or put it under ${SCRIPT}`)
   }
   const disks = await Promise.all(vbds.map(vbd => findDisk(context, vbd)))
   return { domid, domain: name, disks }

@@ -49,6 +49,23 @@ function decimal(numbers: string | undefined): string | undefined {
   return `${Number.parseInt(major, 16)}:${Number.parseInt(minor, 16)}`
 }
 
+/**
+ * Disks, as xvdb, that the domain writes to through anything else than blkback of dom0: QEMU, or a
+ * driver domain. From libxl's own notes, which no guest can change.
+ */
+export async function foreignDisksOf(xenstore: Xenstore, domid: number): Promise<string[]> {
+  const root = `/libxl/${domid}/device/vbd`
+  const tree = await xenstore.tree(root)
+  const found: string[] = []
+  for (const [path, backend] of tree) {
+    const [, folder] = /^(.*\/\d+)\/backend$/.exec(path) ?? []
+    if (folder === undefined || backend.startsWith(`${BACKENDS}/`)) continue
+    if (tree.get(`${folder}/mode`) === 'r') continue
+    found.push(tree.get(`${folder}/dev`) ?? folder.slice(root.length + 1))
+  }
+  return found
+}
+
 /** Whether it is this disk, under this name or another. */
 export function isOn(
   { disk, device }: Vbd,

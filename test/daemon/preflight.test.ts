@@ -108,6 +108,25 @@ test('a disk that another guest writes to as well is refused', async () => {
   await expect(all.found()).rejects.toThrow('is in use by domain 2 as xvda as well')
 })
 
+test.each([
+  ['QEMU', '/local/domain/0/backend/qdisk/1/51728'],
+  ['a driver domain', '/local/domain/5/backend/vbd/1/51728'],
+])('a guest that writes to another disk through %s is refused', async (_name, backend) => {
+  await using all = await setUp()
+  const note = (devid: number, fields: Readonly<Record<string, string>>) => {
+    const nodes = Object.entries(fields).map(([key, value]) => [
+      `/libxl/1/device/vbd/${devid}/${key}`,
+      value,
+    ])
+    return all.host.xenstore.write(Object.fromEntries(nodes))
+  }
+  await note(51_712, { backend: `/local/domain/0/${XVDA}`, dev: 'xvda', mode: 'w' })
+  await note(51_728, { backend, dev: 'xvdb', mode: 'r' })
+  expect((await all.found()).disks).toHaveLength(1)
+  await note(51_728, { mode: 'w' })
+  await expect(all.found()).rejects.toThrow('disk xvdb is served by QEMU or a driver domain')
+})
+
 test('the place of a guest with the stock script takes in no other disk', async () => {
   await using all = await setUp()
   const wanted = [{ disk: VOLUME, size: SIZE, blockSize: 512 }]
