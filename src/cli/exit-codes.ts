@@ -15,6 +15,7 @@ export const EXIT = {
   control: 7,
   timeout: 8,
   undefined: 9,
+  stopped: 10,
 } as const
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
@@ -30,6 +31,7 @@ export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   control: 'the control socket does not answer, or speaks another version',
   timeout: 'it took longer than was allowed',
   undefined: 'it is not known yet which host has the guest: see blkferry resolve',
+  stopped: 'the other host owns the disks, but the guest does not run: start it there',
 }
 
 const REMOTE: Readonly<Record<RemoteCode, ExitCode>> = {

@@ -101,7 +101,7 @@ function optionHelp({ help, isRequired, isRepeatable, fallback }: Option<unknown
 
 function exitCodes(): string {
   const rows = Object.entries(EXIT_MEANINGS).map(
-    ([name, meaning]) => `  ${EXIT[name as keyof typeof EXIT]}  ${meaning}`,
+    ([name, meaning]) => `${String(EXIT[name as keyof typeof EXIT]).padStart(3)}  ${meaning}`,
   )
   return ['Exit codes:', ...rows].join('\n')
 }

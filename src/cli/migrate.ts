@@ -168,8 +168,12 @@ async function cancel(followed: FollowedSession, output: Output): Promise<boolea
 }
 
 function conclude(status: SessionStatus, output: Output): ExitCode {
-  const { phase, outcome, domain, peer, session, error } = status
+  const { phase, outcome, domain, peer, session, error, advice } = status
   if (phase === 'completed' && outcome === 'destination-owns') {
+    if (advice !== undefined) {
+      if (output.isJson) output.result(status, '')
+      throw new CommandFailure(EXIT.stopped, advice)
+    }
     output.result(status, summaryText(status))
     return EXIT.ok
   }

@@ -18,7 +18,9 @@ const LINES: Readonly<Record<SessionStatus['phase'], (status: SessionStatus) => 
     memory.state === 'starting' ? `starting on ${peer}` : 'suspended, handing the disks over',
     `memory ${formatSize(memory.sentBytes)}`,
   ],
-  completed: ({ peer, side }) => [side === 'source' ? `runs on ${peer}` : 'runs here'],
+  completed: ({ peer, side, advice }) => [
+    advice ?? (side === 'source' ? `runs on ${peer}` : 'runs here'),
+  ],
   cancelling: status => ['cancelling', cleaning(status)],
   cancelled: status => ['cancelled', cleaning(status)],
   failed: status => ['failed', cleaning(status)],

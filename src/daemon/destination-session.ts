@@ -208,11 +208,12 @@ export class DestinationSession {
   }
 
   /** The source wants to know; whatever is not accepted yet never will be. */
-  word(): Word {
+  word(): { word: Word; advice?: string } {
     this.#refuse()
     const word = wordOf(this.#context.journal, this.session, this.#disks)
     if (word === 'refused') void this.#end('the source has given up')
-    return word
+    const { advice } = this.#progress
+    return { word, ...(advice !== undefined && { advice }) }
   }
 
   #renewLease(): void {
@@ -244,7 +245,9 @@ export class DestinationSession {
     this.#refuse()
     const { toolstack } = this.#context.host
     if (this.#holding.role === 'owner') {
-      if (!this.#hasSettled) await keepGuest(toolstack, this.domain, this.#domid)
+      if (!this.#hasSettled) {
+        this.#progress.advice = await keepGuest(this.#context.host, this.domain, this.#domid)
+      }
       this.#settle()
       this.#conclude('completed', 'destination-owns')
       return true
@@ -261,8 +264,8 @@ export class DestinationSession {
     this.#progress.outcome = outcome
     this.#progress.enter(phase)
     const { session, domain } = this
-    const { error } = this.#progress
-    this.#context.log.info({ session, domain, outcome, error }, 'session ended')
+    const { error, advice } = this.#progress
+    this.#context.log.info({ session, domain, outcome, error, advice }, 'session ended')
   }
 
   #overError(): ControlError {

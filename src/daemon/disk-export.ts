@@ -97,16 +97,17 @@ export class DiskExport {
     await this.start().catch(error => this.#options.log.error({ err: error }, 'export is gone'))
   }
 
-  /**
-   * Nobody writes through it any more, and what was written is durable. Harmless if done. Throws if
-   * the process does not end.
-   */
-  async close(): Promise<void> {
+  /** Nobody writes through it any more. Harmless if done. Throws if the process does not end. */
+  async end(): Promise<void> {
     this.#isClosed = true
-    if (this.#mark !== undefined) {
-      this.#child?.kill('SIGTERM')
-      await endProcess(this.#mark, STOP_MS_MAX)
-    }
+    if (this.#mark === undefined) return
+    this.#child?.kill('SIGTERM')
+    await endProcess(this.#mark, STOP_MS_MAX)
+  }
+
+  /** The same, and what was written is durable. */
+  async close(): Promise<void> {
+    await this.end()
     const file = await open(this.#options.path, 'r+')
     try {
       await file.sync()

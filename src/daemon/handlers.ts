@@ -98,7 +98,7 @@ export function daemonHandlers(parts: Parts): ControlHandlers<DaemonVerbs> {
     },
     'peer-word': ({ session, disks }) => {
       try {
-        return { word: sessions.destination(session).word() }
+        return sessions.destination(session).word()
       } catch (error) {
         if (!(error instanceof ControlError) || error.remoteCode !== 'no-session') throw error
         return { word: wordOf(journal, session, disks) }

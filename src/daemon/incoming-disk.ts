@@ -49,8 +49,9 @@ export class IncomingDisk implements RecordedDisk {
     return device
   }
 
+  /** Of what was written nothing is needed; after a reboot the disk may not even be there. */
   async discard(): Promise<void> {
-    await this.export.close()
+    await this.export.end()
     await this.#context.host.devices.remove(this.disk)
     this.state = 'discarded'
   }

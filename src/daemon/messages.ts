@@ -181,11 +181,11 @@ export interface DaemonVerbs {
   /**
    * What the destination's journal says; one that has not accepted refuses first, so that the word
    * stands. `epoch`: before the session. `nothing`: it has accepted, and the guest neither runs nor
-   * is given back yet.
+   * is given back yet. `advice`: of its session, as in `SessionStatus`.
    */
   readonly 'peer-word': {
     params: { session: string; disks: readonly { disk: string; epoch: number }[] }
-    result: { word: Word }
+    result: { word: Word; advice?: string }
   }
 }
 

@@ -43,7 +43,9 @@ export class RecoveredSession {
     this.#context = context
     this.#record = record
     this.#peer = peer
-    this.#progress = new SessionProgress({ session, side: 'source', domain, peer: record.peer })
+    const about = { session, side: 'source', domain, peer: record.peer } as const
+    // Whatever it was in: from here every end can follow.
+    this.#progress = new SessionProgress(about, 'switchover')
     this.#progress.fail('the daemon ended in mid-session and was started again')
     this.#progress.enterMemory('ended')
     this.#disks = disks.map(disk => {

@@ -8,21 +8,27 @@ const PHASES_MAX = 32
 export class SessionProgress {
   readonly #about: Pick<SessionStatus, 'session' | 'side' | 'domain' | 'peer'>
   readonly #start = performance.now()
-  #phase: Phase = 'setup'
-  readonly #phases: { phase: Phase; atMs: number }[] = [{ phase: 'setup', atMs: 0 }]
+  #phase: Phase
+  readonly #phases: { phase: Phase; atMs: number }[]
   #memoryStart: number | undefined
   #memoryMs = 0
   #suspended: number | undefined
   #memory: MemoryState = 'waiting'
   outcome: Outcome | null = null
+  advice: string | undefined
   /** The first reason counts. */
   #error: string | null = null
   sentBytes = 0
   downtimeMs: number | null = null
   sealMs: number | null = null
 
-  constructor(about: { session: string; side: Side; domain: string; peer: string }) {
+  constructor(
+    about: { session: string; side: Side; domain: string; peer: string },
+    phase: Phase = 'setup',
+  ) {
     this.#about = about
+    this.#phase = phase
+    this.#phases = [{ phase, atMs: 0 }]
   }
 
   get phase(): Phase {
@@ -90,6 +96,7 @@ export class SessionProgress {
       outcome: this.outcome,
       isCancellable: now.isCancellable,
       error: this.#error,
+      ...(this.advice !== undefined && { advice: this.advice }),
       elapsedMs: performance.now() - this.#start,
       disks: now.disks,
       memory: {

@@ -104,6 +104,11 @@ export interface SessionStatus {
   readonly isCancellable: boolean
   /** One sentence: why it failed or what is in the way now; null if nothing is. */
   readonly error: string | null
+  /**
+   * One sentence: what is left for the operator to do, where the session has come to its end and
+   * the guest does not run. Left out if nothing is.
+   */
+  readonly advice?: string
   readonly elapsedMs: number
   readonly disks: readonly DiskStatus[]
   readonly memory: MemoryStatus
@@ -168,6 +173,7 @@ export const sessionStatus: Check<SessionStatus> = record<SessionStatus>({
   outcome: nullable(oneOf(OUTCOMES)),
   isCancellable: flag,
   error: nullable(text()),
+  advice: optional(text(1)),
   elapsedMs: quantity,
   disks: list(diskStatus, SESSION_DISKS_MAX),
   memory: record<MemoryStatus>({

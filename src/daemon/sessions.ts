@@ -127,14 +127,14 @@ export class Sessions implements HotplugSessions {
 
   list(): readonly SessionSummary[] {
     const all = [...this.#all.values()].reverse().map(one => one.status())
-    return all.map(({ session, side, domain, peer, phase, outcome, error }) => ({
+    return all.map(({ session, side, domain, peer, phase, outcome, error, advice }) => ({
       session,
       side,
       domain,
       peer,
       phase,
       outcome,
-      error,
+      error: advice ?? error,
     }))
   }
 

@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ControlError } from '../control/control-error.ts'
+import type { Domain } from '../host/xl.ts'
 import type { Outcome } from '../migration/phases.ts'
 import type { Holding } from '../migration/roles.ts'
 import type { Peer } from './peer.ts'
@@ -101,8 +102,9 @@ export class SourceEnd {
     const asked = disks.map(one => ({ disk: targetOf(one), epoch: one.epoch }))
     try {
       const params = { session, disks: asked }
-      const { word } = await peer.call('peer-word', params, { timeoutMs })
+      const { word, advice } = await peer.call('peer-word', params, { timeoutMs })
       if (word === 'nothing') return 'undefined'
+      this.#progress.advice = advice
       return word === 'accepted' ? 'destination-owns' : 'source-owns'
     } catch (error) {
       this.#context.log.warn({ err: error }, 'the destination does not answer')
@@ -149,7 +151,7 @@ export class SourceEnd {
 
   async #handOver(disks: readonly EndingDisk[]): Promise<void> {
     const { toolstack } = this.#context.host
-    const found = await toolstack.find(String(this.#options.domid))
+    const found = await this.#findGuest()
     if (found !== undefined) await toolstack.destroy(found.domid)
     for (const disk of disks) await disk.stop()
     for (const { disk, isPrepared } of this.#options.disks) {
@@ -179,10 +181,18 @@ export class SourceEnd {
   async #resumeGuest(): Promise<void> {
     const { toolstack } = this.#context.host
     const { domid, domain } = this.#options
-    const found = await toolstack.find(String(domid))
+    const found = await this.#findGuest()
     if (found === undefined) return
     await toolstack.resume(domid)
     if (found.name !== domain) await toolstack.rename(domid, domain)
+  }
+
+  /** The next boot gives its number to another guest. */
+  async #findGuest(): Promise<Domain | undefined> {
+    const { domid, domain } = this.#options
+    const found = await this.#context.host.toolstack.find(String(domid))
+    const isOurs = found?.name === domain || found?.name === `${domain}--migratedaway`
+    return isOurs ? found : undefined
   }
 
   /** Throws `ControlError` wrong-state if there is nothing to decide. */

@@ -4,7 +4,7 @@ import { list, texts } from '../control/list.ts'
 import { nothing, WAIT_MS_MAX } from '../control/messages.ts'
 import { COPY_MODE_CHOICES } from '../control/status.ts'
 import type { VerbTable } from '../control/verb-table.ts'
-import { OUTCOMES, type Outcome, WORDS, type Word } from '../migration/phases.ts'
+import { OUTCOMES, type Outcome, WORDS } from '../migration/phases.ts'
 import type { DiskEdit } from '../migration/xl-config.ts'
 import {
   type DaemonVerbs,
@@ -208,6 +208,9 @@ export const daemonVerbs: VerbTable<DaemonVerbs> = {
         SESSION_DISKS_MAX,
       ),
     }),
-    result: record<{ word: Word }>({ word: oneOf(WORDS) }),
+    result: record<DaemonVerbs['peer-word']['result']>({
+      word: oneOf(WORDS),
+      advice: optional(text(1)),
+    }),
   },
 }

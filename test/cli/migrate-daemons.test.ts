@@ -47,6 +47,17 @@ describe('blkferry migrate between two daemons', () => {
     })
   })
 
+  test('of a guest that crashes at the last moment says where to start it', async () => {
+    await using hosts = await TwoHosts.start()
+    hosts.destination.setFault('crash-at-go')
+    const { code, stderr } = await migrate(hosts).ended
+    const what = 'b owns the disks of web1, which does not run there'
+    expect({ code, stderr }).toEqual({
+      code: 10,
+      stderr: `blkferry: ${what}: start it on b with xl create\n`,
+    })
+  })
+
   test('interrupted while it copies leaves the guest where it was', async () => {
     await using hosts = await TwoHosts.start()
     const { command, copying, ended } = migrate(hosts, '--bandwidth', '256K')

@@ -5,7 +5,7 @@
  *   stub-xl.mjs FOLDER migrate -s COMMAND DOMID HOST        stub-xl.mjs FOLDER migrate-receive
  *
  * A file `fault` in the folder makes it fail: fail-create, fail-unpause, die-at-go, slow-memory,
- * strange-config.
+ * strange-config, crash-at-go (as die-at-go, and the new domain is gone as well).
  */
 import { spawn, spawnSync } from 'node:child_process'
 import {
@@ -226,7 +226,8 @@ async function receive() {
   }
   process.stdout.write(READY)
   const isCleared = await reader.is(GO)
-  if (isCleared && fault === 'die-at-go') process.kill(process.pid, 'SIGKILL')
+  if (isCleared && fault === 'crash-at-go') rmSync(domainFile(domain.domid))
+  if (isCleared && /^(die|crash)-at-go$/.test(fault)) process.kill(process.pid, 'SIGKILL')
   if (isCleared && fault !== 'fail-unpause') {
     writeDomain({ ...domain, name, state: 'running' })
     note('running')

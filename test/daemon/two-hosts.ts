@@ -79,6 +79,14 @@ export class TwoHosts implements AsyncDisposable {
     this.clients.set(host, await connectVerbs(socket, daemonVerbs))
   }
 
+  /** Ends it, and starts it again on whatever `meanwhile` has made of its state. */
+  async restartDaemon(host: StubHost, meanwhile: () => void = () => {}): Promise<void> {
+    this.client(host).close()
+    await this.daemons.get(host)?.stop()
+    meanwhile()
+    await this.startDaemon(host)
+  }
+
   client(host: StubHost): ControlClient<DaemonVerbs> {
     return this.clients.get(host)!
   }
