@@ -62,19 +62,19 @@ export class MemoryMove {
     }
     const watch = xenstore.watch(shutdown, () => void suspending().catch(() => {}))
     let isOver = false
-    const exited = this.#xl.exited.then(code => {
+    const exited = this.#xl.exited.then(how => {
       isOver = true
-      return code
+      return how
     })
     while (!isOver) {
       await look()
       await Promise.race([exited, sleep(POLL_MS)])
     }
     await watch.close()
-    const code = await exited
+    const how = await exited
     const { said } = this.#xl
-    context.log.info({ code, said }, 'xl has ended')
-    if (code !== 0) progress.fail(`xl migrate has failed: ${said}`)
+    context.log.info({ how, said }, 'xl has ended')
+    if (how !== '') progress.fail(`xl migrate has failed (${how}): ${said}`)
   }
 
   /** A relay is there, until `signal` aborts; settles when `cancelled` does, or then. */

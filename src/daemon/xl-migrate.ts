@@ -23,13 +23,15 @@ export interface XlMigrateOptions {
 
 const SAID_MAX = 400
 const LINES_MAX = 2
+/** What libxc says while all goes well. */
+const PASSING = /^xc: (info|progress):/
 
 export class XlMigrate {
   readonly #child: ChildProcess
   readonly #logFile: string
   readonly process: ProcessMark | undefined
-  /** Settles with its exit code; null: killed, or not even started. */
-  readonly exited: Promise<number | null>
+  /** Settles with how it ended: `exit code 1`, a signal, or why it did not start; '' if well. */
+  readonly exited: Promise<string>
 
   constructor(options: XlMigrateOptions) {
     const { xl, words, relay, domid, host, environment, logFile } = options
@@ -46,8 +48,10 @@ export class XlMigrate {
     closeSync(log)
     this.process = this.#child.pid === undefined ? undefined : markOf(this.#child.pid)
     this.exited = new Promise(resolve => {
-      this.#child.on('error', () => resolve(null))
-      this.#child.on('exit', code => resolve(code))
+      this.#child.on('error', error => resolve(error.message))
+      this.#child.on('exit', (code, signal) =>
+        resolve(code === 0 ? '' : (signal ?? `exit code ${code}`)),
+      )
     })
   }
 
@@ -56,7 +60,8 @@ export class XlMigrate {
     try {
       const lines = readFileSync(this.#logFile, 'utf8').trim().split('\n')
       const relays = lines.filter(line => line.startsWith(RELAY_SAYS))
-      const chosen = relays.length > 0 ? new Set(relays) : lines.slice(-LINES_MAX)
+      const own = lines.filter(line => !PASSING.test(line)).slice(-LINES_MAX)
+      const chosen = relays.length > 0 ? new Set(relays) : own
       const words = [...chosen].map(line => line.replace(RELAY_SAYS, '').trim())
       return words.join('; ').slice(-SAID_MAX)
     } catch {

@@ -10,7 +10,7 @@ const VICTIMS = {
   'destination-proxy': ['b', 'cli/main.js serv[e]'],
   'source-daemon': ['a', 'cli/main.js daemo[n]'],
   'destination-daemon': ['b', 'cli/main.js daemo[n]'],
-  'source-relay': ['a', 'cli/main.js relay -'],
+  'source-relay': ['a', '^[^ ]*node [^ ]*cli/main.js relay -'],
   'destination-relay': ['b', 'cli/main.js relay-receiv[e]'],
   'source-xl': ['a', '^(/[^ ]*/)?xl migrat[e] '],
   'destination-xl': ['b', '^(/[^ ]*/)?xl migrate-receiv[e]'],
