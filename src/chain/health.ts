@@ -10,7 +10,12 @@ import type { ProcessWork } from './process-work.ts'
 export const LOOK_INTERVAL_MS = 300
 /** A proxy that says nothing for so long hangs (ms), unless it waits for a processor only. */
 export const ANSWER_MS_MAX = 1000
-/** Then this is the limit (ms): on a host without a processor to spare the next would wait too. */
+/** The same of one that a signal has stopped (ms). */
+export const STOPPED_MS_MAX = 500
+/**
+ * For one that waits for a processor this is the limit (ms): on a host that has none to spare the
+ * next one would wait too.
+ */
 export const STARVED_MS_MAX = 30_000
 /** One that has computed for so long (ms) and said nothing goes round in circles. */
 export const COMPUTED_MS_MAX = 4000
@@ -78,9 +83,10 @@ export class Health {
     const before = work().computedMs
     let idle = 0
     for (let slice = 1; !(await settlesWithin(answer, SLICE_MS)); slice++) {
-      const { isBusy, computedMs } = work()
+      const { isBusy, isStopped, computedMs } = work()
       idle = isBusy ? 0 : idle + 1
-      const isLate = slice * SLICE_MS >= STARVED_MS_MAX || idle * SLICE_MS >= ANSWER_MS_MAX
+      const idleMsMax = isStopped ? STOPPED_MS_MAX : ANSWER_MS_MAX
+      const isLate = slice * SLICE_MS >= STARVED_MS_MAX || idle * SLICE_MS >= idleMsMax
       if (this.#isOver || isLate || computedMs - before >= COMPUTED_MS_MAX) return 'hung'
     }
     return await answer

@@ -2,11 +2,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 
 export interface ProcessWork {
-  /**
-   * One of its threads wants a processor, or waits for a disk: what it owes is late, not lost. A
-   * stopped process has none.
-   */
+  /** One of its threads wants a processor, or waits for a disk: what it owes is late, not lost. */
   readonly isBusy: boolean
+  /** By a signal, all of it; nothing but another one makes it go on. */
+  readonly isStopped: boolean
   /** Processor time of all its threads since it began (ms). */
   readonly computedMs: number
 }
@@ -18,12 +17,13 @@ const TICK_MS = 10
 export function workOf(pid: number | undefined): ProcessWork {
   try {
     const [, utime = 0, stime = 0] = statOf(`/proc/${pid}/stat`)
-    const isBusy = readdirSync(`/proc/${pid}/task`).some(thread =>
-      /^[RD]$/.test(statOf(`/proc/${pid}/task/${thread}/stat`)[0]),
-    )
-    return { isBusy, computedMs: (utime + stime) * TICK_MS }
+    const threads = readdirSync(`/proc/${pid}/task`)
+    const states = threads.map(thread => statOf(`/proc/${pid}/task/${thread}/stat`)[0])
+    const isBusy = states.some(state => state === 'R' || state === 'D')
+    const isStopped = states.every(state => state === 'T')
+    return { isBusy, isStopped, computedMs: (utime + stime) * TICK_MS }
   } catch {
-    return { isBusy: false, computedMs: 0 }
+    return { isBusy: false, isStopped: false, computedMs: 0 }
   }
 }
 

@@ -7,12 +7,14 @@ import {
   Health,
   LOOK_INTERVAL_MS,
   STARVED_MS_MAX,
+  STOPPED_MS_MAX,
 } from '../../src/chain/health.ts'
 import type { ProcessWork } from '../../src/chain/process-work.ts'
 import type { ServeStatus } from '../../src/control/status.ts'
 import { serveSample } from '../control/samples.ts'
 
 const healthy: ServeStatus = { ...serveSample, requests: { ...serveSample.requests, errors: 0 } }
+const IDLE: ProcessWork = { isBusy: false, isStopped: false, computedMs: 0 }
 const never = new Promise<ServeStatus>(() => {})
 
 beforeEach(() => {
@@ -34,7 +36,7 @@ async function after(ms: number, proxy: Proxy): Promise<readonly Ailment[]> {
   const told: Ailment[] = []
   new Health({
     status: proxy.status ?? (async () => healthy),
-    work: proxy.work ?? (() => ({ isBusy: false, computedMs: 0 })),
+    work: proxy.work ?? (() => IDLE),
     hasFailedPath: async () => proxy.isPathFailed ?? false,
     ails: ailment => told.push(ailment),
   })
@@ -53,8 +55,14 @@ test('a proxy that is silent for a second hangs, and is told of once', async () 
   expect(await after(10 * FIRST_ANSWER, { status: () => never })).toEqual(['hung'])
 })
 
+test('a silent proxy that was stopped has half of that', async () => {
+  const stopped = { status: () => never, work: (): ProcessWork => ({ ...IDLE, isStopped: true }) }
+  expect(await after(LOOK_INTERVAL_MS + STOPPED_MS_MAX - 1, stopped)).toEqual([])
+  expect(await after(LOOK_INTERVAL_MS + STOPPED_MS_MAX, stopped)).toEqual(['hung'])
+})
+
 test('a silent proxy that wants a processor has longer', async () => {
-  const work = (): ProcessWork => ({ isBusy: true, computedMs: 0 })
+  const work = (): ProcessWork => ({ ...IDLE, isBusy: true })
   const starved = { status: () => never, work }
   expect(await after(LOOK_INTERVAL_MS + STARVED_MS_MAX - 1, starved)).toEqual([])
   expect(await after(LOOK_INTERVAL_MS + STARVED_MS_MAX, starved)).toEqual(['hung'])
@@ -62,7 +70,11 @@ test('a silent proxy that wants a processor has longer', async () => {
 
 test('a silent proxy that computes all the time has little longer', async () => {
   const began = performance.now()
-  const work = (): ProcessWork => ({ isBusy: true, computedMs: performance.now() - began })
+  const work = (): ProcessWork => ({
+    ...IDLE,
+    isBusy: true,
+    computedMs: performance.now() - began,
+  })
   const looping = { status: () => never, work }
   expect(await after(LOOK_INTERVAL_MS + COMPUTED_MS_MAX - 1, looping)).toEqual([])
   expect(await after(LOOK_INTERVAL_MS + COMPUTED_MS_MAX, looping)).toEqual(['hung'])

@@ -28,11 +28,11 @@ test('a process that was stopped is not busy, whatever it was doing', async () =
   const child = start(...LOOP)
   await until(() => workOf(child.pid).isBusy)
   child.kill('SIGSTOP')
-  await until(() => !workOf(child.pid).isBusy)
+  await until(() => workOf(child.pid).isStopped && !workOf(child.pid).isBusy)
 })
 
 test('a process that sleeps is not busy, and one that is gone neither', async () => {
   const { pid } = start('sleep', '100')
-  await until(() => !workOf(pid).isBusy)
-  expect(workOf(2 ** 30)).toEqual({ isBusy: false, computedMs: 0 })
+  await until(() => !workOf(pid).isBusy && !workOf(pid).isStopped)
+  expect(workOf(2 ** 30)).toEqual({ isBusy: false, isStopped: false, computedMs: 0 })
 })
