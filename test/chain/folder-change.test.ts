@@ -24,3 +24,8 @@ test('time that is up is enough', async () => {
   await using folder = await temporary()
   await nextChange(folder.path, 1).settled
 })
+
+test('a folder that cannot be watched is looked at again soon', async () => {
+  await using folder = await temporary()
+  await nextChange(folder.file('gone'), NEVER_MS).settled
+})
