@@ -17,7 +17,10 @@ export const STOPPED_MS_MAX = 500
  * next one would wait too.
  */
 export const STARVED_MS_MAX = 30_000
-/** One that has computed for so long (ms) and said nothing goes round in circles. */
+/**
+ * One that has computed for so long (ms), by the clock as well, since it may do so on many
+ * processors, and said nothing goes round in circles.
+ */
 export const COMPUTED_MS_MAX = 4000
 /** How often that is looked at (ms). */
 const SLICE_MS = 250
@@ -85,9 +88,10 @@ export class Health {
     for (let slice = 1; !(await settlesWithin(answer, SLICE_MS)); slice++) {
       const { isBusy, isStopped, computedMs } = work()
       idle = isBusy ? 0 : idle + 1
-      const idleMsMax = isStopped ? STOPPED_MS_MAX : ANSWER_MS_MAX
-      const isLate = slice * SLICE_MS >= STARVED_MS_MAX || idle * SLICE_MS >= idleMsMax
-      if (this.#isOver || isLate || computedMs - before >= COMPUTED_MS_MAX) return 'hung'
+      const [silentMs, idleMs] = [slice * SLICE_MS, idle * SLICE_MS]
+      const isLooping = Math.min(silentMs, computedMs - before) >= COMPUTED_MS_MAX
+      const isLate = idleMs >= (isStopped ? STOPPED_MS_MAX : ANSWER_MS_MAX)
+      if (this.#isOver || isLate || isLooping || silentMs >= STARVED_MS_MAX) return 'hung'
     }
     return await answer
   }

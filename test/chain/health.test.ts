@@ -80,6 +80,17 @@ test('a silent proxy that computes all the time has little longer', async () => 
   expect(await after(LOOK_INTERVAL_MS + COMPUTED_MS_MAX, looping)).toEqual(['hung'])
 })
 
+test('many threads that compute do not make the time shorter', async () => {
+  const began = performance.now()
+  const work = (): ProcessWork => ({
+    ...IDLE,
+    isBusy: true,
+    computedMs: 16 * (performance.now() - began),
+  })
+  const serving = { status: () => never, work }
+  expect(await after(LOOK_INTERVAL_MS + COMPUTED_MS_MAX - 1, serving)).toEqual([])
+})
+
 test('a proxy whose connection has closed is told of at once', async () => {
   const status = async (): Promise<ServeStatus> => {
     throw new Error('closed')
