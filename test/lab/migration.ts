@@ -184,6 +184,13 @@ export class RunningMigration {
   }
 }
 
+/** No disk can be added there; the rest of the script stays: libxl calls it again, to remove. */
+export async function refuseAdds(host: Host): Promise<void> {
+  const refuse = 'echo "refused by the lab" >&2; exit 1'
+  const script = '/etc/xen/scripts/block-ferry'
+  await host.run(`sed -i '2i if [ "$1" = add ]; then ${refuse}; fi' ${script}`)
+}
+
 export class EndedEarly extends Error {
   override readonly name = 'EndedEarly'
 }

@@ -4,16 +4,22 @@ import { makeDisk } from '../disks.ts'
 import { Guest } from '../guest.ts'
 import type { Host } from '../host.ts'
 import { expectNothingLeft, expectOwner, whereRuns } from '../left-over.ts'
-import { figuresOf, GUEST, MOMENTS, RunningMigration, SLOW_COPY } from '../migration.ts'
-import type { Lab, Scenario } from '../scenario.ts'
+import {
+  AT_SOURCE,
+  figuresOf,
+  GUEST,
+  MOMENTS,
+  RunningMigration,
+  refuseAdds,
+  SLOW_COPY,
+} from '../migration.ts'
+import type { Figures, Lab, Scenario } from '../scenario.ts'
 
 const DEVICE = `plain-${GUEST}`
 const DISK = `/dev/mapper/${DEVICE}`
 const PAUSE_US = 50_000
 const GONE_MS = 60_000
 const TABLE_MS = 30_000
-/** Exit code of a migration that has failed or was cancelled, with the guest at the source. */
-const AT_SOURCE = 5
 
 interface Plain {
   readonly guest: Guest
@@ -88,6 +94,15 @@ const migratePlain: Scenario = {
   },
 }
 
+/** The guest goes on at the source, on its own device, as if nothing had been. */
+async function expectUntouched(lab: Lab, guest: Guest, table: string): Promise<Figures> {
+  const { a, b } = lab
+  await expectTable(a, table)
+  await expectNothingLeft([a, b])
+  await expectOwner(a, b, [DISK])
+  return { acknowledged: await expectAt(lab, guest, a) }
+}
+
 const plainCancelled: Scenario = {
   name: 'plain-cancelled',
   sentence: 'a cancelled migration leaves a plain device and its guest as they were',
@@ -99,10 +114,7 @@ const plainCancelled: Scenario = {
     await migration.reach('the copy', MOMENTS.copying)
     await a.run(`blkferry cancel ${GUEST}`)
     await migration.expectExit(AT_SOURCE)
-    await expectTable(a, table)
-    await expectNothingLeft([a, b])
-    await expectOwner(a, b, [DISK])
-    return { acknowledged: await expectAt(lab, guest, a) }
+    return await expectUntouched(lab, guest, table)
   },
 }
 
@@ -115,13 +127,9 @@ const plainFails: Scenario = {
     const { guest, table } = await startPlainGuest(lab)
     const migration = new RunningMigration(a, b)
     await migration.reach('memory', MOMENTS['memory-begins'])
-    const refuse = 'echo "refused by the lab" >&2; exit 1'
-    await b.run(`sed -i '2i if [ "$1" = add ]; then ${refuse}; fi' /etc/xen/scripts/block-ferry`)
+    await refuseAdds(b)
     await migration.expectExit(AT_SOURCE)
-    await expectTable(a, table)
-    await expectNothingLeft([a, b])
-    await expectOwner(a, b, [DISK])
-    return { acknowledged: await expectAt(lab, guest, a) }
+    return await expectUntouched(lab, guest, table)
   },
 }
 

@@ -1,6 +1,13 @@
 /** Migrations that end at the source, and what the guest's old host thinks of it afterwards. */
 import { sleep } from '../clock.ts'
-import { AT_SOURCE, GUEST, migrateUntil, RunningMigration, startGuest } from '../migration.ts'
+import {
+  AT_SOURCE,
+  GUEST,
+  migrateUntil,
+  RunningMigration,
+  refuseAdds,
+  startGuest,
+} from '../migration.ts'
 import { expectOneOwner } from '../outcome.ts'
 import type { Scenario } from '../scenario.ts'
 
@@ -36,10 +43,7 @@ export const failingAdd: Scenario = {
   isCore: true,
   run: async lab => {
     const { guest, migration } = await migrateUntil(lab, 'memory-begins')
-    // Everything else of the script stays as it is: libxl calls it once more, to remove.
-    const refuse = 'echo "refused by the lab" >&2; exit 1'
-    const script = '/etc/xen/scripts/block-ferry'
-    await lab.b.run(`sed -i '2i if [ "$1" = add ]; then ${refuse}; fi' ${script}`)
+    await refuseAdds(lab.b)
     await migration.expectExit(AT_SOURCE)
     return await expectOneOwner(lab, guest, lab.a)
   },
