@@ -30,7 +30,10 @@ export interface DaemonOptions {
 }
 
 export interface RunningDaemon {
-  /** Takes no more requests; what sessions have started goes on without it. */
+  /**
+   * Takes no more requests. Sessions that are over are put away first; what the others have started
+   * goes on without it.
+   */
   stop(): Promise<void>
 }
 
@@ -57,6 +60,7 @@ export async function runDaemon(options: DaemonOptions): Promise<RunningDaemon> 
     return {
       stop: async () => {
         await server.close()
+        await sessions.tidied()
         journal.close()
       },
     }

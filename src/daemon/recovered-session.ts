@@ -68,7 +68,7 @@ export class RecoveredSession {
     await this.#peer.close().catch(error => log.warn({ err: error }, 'ssh not closed'))
     records.remove(this.session)
     // The key is in there.
-    new SessionFolder(this.#context.host.runFolder, this.session).remove()
+    SessionFolder.removeOf(this.#context.host.runFolder, this.session)
   }
 
   get isOver(): boolean {

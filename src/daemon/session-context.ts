@@ -70,6 +70,11 @@ export class SessionFolder {
   remove(): void {
     rmSync(this.path, { recursive: true, force: true })
   }
+
+  /** That of a session of an earlier daemon, if there is one. */
+  static removeOf(runFolder: string, session: string): void {
+    rmSync(join(runFolder, 'sessions', session), { recursive: true, force: true })
+  }
 }
 
 export function messageOf(error: unknown): string {

@@ -21,6 +21,8 @@ import { Turns } from './turns.ts'
 export const SESSIONS_MAX = 16
 /** Ended ones that are remembered. */
 const ENDED_MAX = 32
+/** The last clean-up of sessions that are over: ssh's end, keys, records. */
+const LAST_CLEAN_UP_MS_MAX = 10_000
 /** A guest that is destroyed is not waited for longer by libxl's script. */
 const LEAVE_MS_MAX = 25_000
 
@@ -147,7 +149,15 @@ export class Sessions implements HotplugSessions {
     const left = involved.map(async one => {
       if (!(one instanceof DestinationSession)) await one.leave(disk)
     })
-    const late = new Promise<void>(resolve => setTimeout(resolve, LEAVE_MS_MAX).unref())
-    await Promise.race([Promise.all(left), late])
+    await Promise.race([Promise.all(left), late(LEAVE_MS_MAX)])
+  }
+
+  /** Settles once nothing is left to do for those that are over; the others are not waited for. */
+  async tidied(): Promise<void> {
+    const over = [...this.#all.values()].filter(({ isOver }) => isOver)
+    const finished = over.map(one => one.finished)
+    await Promise.race([Promise.allSettled(finished), late(LAST_CLEAN_UP_MS_MAX)])
   }
 }
+
+const late = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms).unref())

@@ -1,5 +1,5 @@
 /** Guests and disks that are not there any more when a session comes to its end. */
-import { rmSync } from 'node:fs'
+import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { HostJournal } from '../../src/daemon/host-journal.ts'
@@ -84,6 +84,15 @@ test('after a reboot of a source that has given away nobody else’s domain ends
   const status = await hosts.ended(SESSION)
   expect(status).toMatchObject({ outcome: 'destination-owns', advice: ADVICE })
   expect(source.domains).toEqual([OTHER])
+})
+
+test('a daemon that stops puts the sessions away that are over', async () => {
+  await using hosts = await TwoHosts.start()
+  const { source } = hosts
+  await hosts.restartDaemon(source, () => leaveBehind(source, 'source', ['seal'], OTHER.domid))
+  await hosts.ended(SESSION)
+  await hosts.daemons.get(source)?.stop()
+  expect(readdirSync(join(source.folder, 'state', 'sessions'))).toEqual([])
 })
 
 test('a session whose disk is gone since a reboot of the destination ends', async () => {
