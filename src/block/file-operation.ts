@@ -17,7 +17,14 @@ import {
   NBD_CMD_WRITE_ZEROES,
 } from 'nbd-client-ts'
 import type { Engine, Operation } from '../io/engine.ts'
-import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from '../io/libc.ts'
+import {
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  FALLOC_FL_ZERO_RANGE,
+  fdatasync,
+  pread,
+  pwrite,
+} from '../io/libc.ts'
 import type { Memory } from '../io/memory.ts'
 import { mapAnonymous } from '../io/mmap.ts'
 import { EINVAL, EIO, ENOSPC, ENOTSUP, requestErrno } from './errno.ts'
@@ -28,6 +35,11 @@ export interface FileOwner {
   readonly fd: number
   readonly engine: Engine
   readonly isBlockDevice: boolean
+  /**
+   * Short transfers are made on the spot: io_uring would hand them to a kernel thread, because
+   * these file systems never promise not to wait, and libuv to one of its own.
+   */
+  readonly isInMemory: boolean
   /** Taken back for good when the kernel refuses them. */
   canPunch: boolean
   canZeroRange: boolean
@@ -42,6 +54,8 @@ export interface FileOwner {
  * not to be in the way.
  */
 const ZEROES_LENGTH = 1024 * 1024
+/** Longest transfer of a file in memory that is made on the spot (bytes). */
+const AT_ONCE_MAX = 1024 * 1024
 const EBUSY = 16
 const ENOSYS = 38
 
@@ -71,17 +85,16 @@ export class FileOperation implements Operation {
   }
 
   start(request: Request): void {
-    const { fd, engine, isDamaged } = this.#owner
-    const { command, offset, length, memory, memoryOffset } = request
+    const { isDamaged } = this.#owner
     this.#request = request
-    switch (command) {
+    switch (request.command) {
       case NBD_CMD_READ:
         this.#step = 'read'
-        engine.read(fd, memory!, memoryOffset, length, offset, this)
+        this.#transfer(request)
         break
       case NBD_CMD_WRITE:
         this.#step = 'write'
-        engine.write(fd, memory!, memoryOffset, length, offset, this)
+        this.#transfer(request)
         break
       case NBD_CMD_FLUSH:
         if (isDamaged) this.#finish(EIO)
@@ -127,6 +140,23 @@ export class FileOperation implements Operation {
       default:
         assert.fail('file: settled twice')
     }
+  }
+
+  #transfer({ command, offset, length, memory, memoryOffset }: Request): void {
+    const { fd, engine, isInMemory } = this.#owner
+    const isRead = command === NBD_CMD_READ
+    if (isInMemory && length <= AT_ONCE_MAX) {
+      assert(memoryOffset + length <= memory!.bytes.length, 'file: outside its memory')
+      const address = memory!.address + memoryOffset
+      const result = (isRead ? pread : pwrite)(fd, address, length, offset)
+      // Whatever else may come of it, the engine knows how to go on.
+      if (result === length) {
+        this.settle(result)
+        return
+      }
+    }
+    if (isRead) engine.read(fd, memory!, memoryOffset, length, offset, this)
+    else engine.write(fd, memory!, memoryOffset, length, offset, this)
   }
 
   #punch(step: 'trim' | 'punch'): void {
@@ -213,8 +243,10 @@ export class FileOperation implements Operation {
   }
 
   #sync(): void {
+    const { fd, engine, isInMemory } = this.#owner
     this.#step = 'sync'
-    this.#owner.engine.sync(this.#owner.fd, this)
+    if (isInMemory && fdatasync(fd) === 0) this.settle(0)
+    else engine.sync(fd, this)
   }
 
   #finish(error: number): void {

@@ -39,6 +39,7 @@ export class FileDevice implements BlockDevice, FileOwner {
   readonly fd: number
   readonly engine: Engine
   readonly isBlockDevice: boolean
+  readonly isInMemory: boolean
   canPunch: boolean
   canZeroRange = true
   #isDamaged = false
@@ -51,6 +52,7 @@ export class FileDevice implements BlockDevice, FileOwner {
     this.engine = engine
     this.isDirect = file.isDirect
     this.isBlockDevice = file.isBlockDevice
+    this.isInMemory = file.isInMemory
     this.canPunch = file.canPunch
     this.info = {
       size: file.size,

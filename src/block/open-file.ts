@@ -12,6 +12,7 @@ import {
   readFileSync,
   readSync,
   type Stats,
+  statfsSync,
   statSync,
 } from 'node:fs'
 import { flockSync, seekSync } from 'fs-ext'
@@ -53,6 +54,8 @@ export interface OpenedFile {
   /** Zeroes come at no cost: a hole in a file, an offloaded write zeroes on a device. */
   readonly canPunch: boolean
   readonly canSeekData: boolean
+  /** On tmpfs or ramfs: nothing is waited for. */
+  readonly isInMemory: boolean
 }
 
 /** A disk that cannot be opened; the message says what to do. */
@@ -74,6 +77,8 @@ export const LOCK_WAIT_MS = 2000
 const LOCK_RETRY_MS = 50
 export const SEEK_END = 2
 export const SEEK_DATA = 3
+/** statfs(2): tmpfs, ramfs. */
+const MEMORY_FILE_SYSTEMS = [0x01021994, 0x858458f6]
 /** Alignments of direct I/O that are tried on files (bytes). */
 const FILE_ALIGNMENTS = [512, 4096]
 
@@ -111,8 +116,7 @@ function look(path: string): Stats {
   } catch (error) {
     throw openError(path, error)
   }
-  if (stats.isDirectory())
-    throw new OpenError(path, 'is a directory; name a file or a block device')
+  if (stats.isDirectory()) throw new OpenError(path, 'is a directory; name a file or a device')
   if (!stats.isFile() && !stats.isBlockDevice()) {
     throw new OpenError(path, 'is neither a file nor a block device')
   }
@@ -193,6 +197,7 @@ function examineDevice(path: string, fd: number, isReadOnly: boolean): OpenedFil
     isDirect: true,
     canPunch: !isReadOnly && canOffloadZeroes(fd),
     canSeekData: false,
+    isInMemory: false,
   }
 }
 
@@ -215,6 +220,7 @@ function examineFile(path: string, fd: number, isReadOnly: boolean, isDirect: bo
     isDirect,
     canPunch: !isReadOnly && canPunchFile(fd, size),
     canSeekData: canSeekData(fd),
+    isInMemory: MEMORY_FILE_SYSTEMS.includes(statfsSync(path).type),
   }
 }
 

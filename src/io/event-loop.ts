@@ -10,7 +10,7 @@
  *
  * Belongs to one engine and its thread.
  */
-import { eventLoopFd, eventLoopOfThread, eventLoopTimeout } from './libc.ts'
+import { eventLoopFd, eventLoopOfThread, eventLoopTimeout } from './libc-uring.ts'
 
 /** Turns until the event loop gets an iteration even if nothing asked for one. */
 const TURNS_MAX = 16

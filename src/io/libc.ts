@@ -1,6 +1,6 @@
 /**
- * Foreign functions, declared here and, for control paths, in `libc-control`, nowhere else. They
- * come from the process itself: libc, and libuv's view of this thread's event loop. One convention:
+ * Foreign functions, declared here, in `libc-uring` and, for control paths, in `libc-control`, nowhere
+ * else. They come from the process itself. One convention:
  * a function returns the kernel's result, which is >= 0, or a negative errno, and never throws;
  * set-up code wraps it in `check`, which does. Pointers are numbers (user space ends below 2^53).
  * Memory handed over is borrowed for the
@@ -11,24 +11,18 @@ import { getSystemErrorName } from 'node:util'
 import koffi from 'koffi'
 
 const self = koffi.load(null)
-/** Declares a function of this process; for this file and `libc-control`. */
+/** Declares a function of this process; for the files named above. */
 export const native = <F>(definition: string): F => self.func(definition) as unknown as F
 type Pointer = number | ArrayBufferView | null
+type Transfer = (fd: number, address: number, length: number, offset: number) => number
 
-const syscallSetup = native<(n: number, entries: number, params: Pointer) => number>(
-  'long syscall(long number, long entries, void *params)',
+const libcPread = native<Transfer>(
+  'int64_t pread(int fd, intptr_t at, size_t length, int64_t offset)',
 )
-const syscallEnter = native<
-  (
-    n: number,
-    fd: number,
-    submit: number,
-    wait: number,
-    flags: number,
-    arg: number,
-    size: number,
-  ) => number
->('long syscall(long number, long fd, long submit, long wait, long flags, long arg, long size)')
+const libcPwrite = native<Transfer>(
+  'int64_t pwrite(int fd, intptr_t at, size_t length, int64_t offset)',
+)
+const libcFdatasync = native<(fd: number) => number>('int fdatasync(int fd)')
 const libcMmap = native<
   (at: number, length: number, prot: number, flags: number, fd: number, offset: number) => number
 >('int64_t mmap(intptr_t at, size_t length, int prot, int flags, int fd, int64_t offset)')
@@ -148,6 +142,18 @@ export function setNonBlocking(fd: number, isNonBlocking: boolean): number {
   return wanted === flags ? 0 : fromErrno(libcFcntl(fd, F_SETFL, wanted))
 }
 
+// pread(2), pwrite(2), fdatasync(2): for files in memory, where nothing is waited for
+
+export function pread(fd: number, address: number, length: number, offset: number): number {
+  return fromErrno(libcPread(fd, address, length, offset))
+}
+export function pwrite(fd: number, address: number, length: number, offset: number): number {
+  return fromErrno(libcPwrite(fd, address, length, offset))
+}
+export function fdatasync(fd: number): number {
+  return fromErrno(libcFdatasync(fd))
+}
+
 // ioctl(2). The size of the answer is in the name of the function.
 
 export const FIONREAD = 0x541b
@@ -240,56 +246,4 @@ export function peerHasClosed(fd: number): boolean {
   const pollfd = new Int32Array([fd, 0x2000])
   check(fromErrno(libcPoll(pollfd, 1, 0)), 'poll')
   return ((pollfd[1]! >>> 16) & POLLERR_HUP_RDHUP) !== 0
-}
-
-// io_uring: the numbers are the same on every architecture.
-
-const SYS_IO_URING_SETUP = 425
-const SYS_IO_URING_ENTER = 426
-
-/** `params` is a struct io_uring_params (120 bytes); returns the ring's fd. */
-export function ioUringSetup(entries: number, params: Uint32Array): number {
-  return fromErrno(syscallSetup(SYS_IO_URING_SETUP, entries, params))
-}
-/**
- * `argument` is the address of a struct io_uring_getevents_arg. Returns how many entries it took.
- */
-export function ioUringEnter(
-  fd: number,
-  submit: number,
-  wait: number,
-  flags: number,
-  argument: number,
-  argumentSize: number,
-): number {
-  return fromErrno(
-    syscallEnter(SYS_IO_URING_ENTER, fd, submit, wait, flags, argument, argumentSize),
-  )
-}
-
-// The event loop of the calling thread (libuv), for an engine that blocks in place of it.
-
-const getEventLoop = native<(env: unknown, loop: (number | bigint | null)[]) => number>(
-  'int napi_get_uv_event_loop(void *env, _Out_ void **loop)',
-)
-const uvBackendFd = native<(loop: number) => number>('int uv_backend_fd(intptr_t loop)')
-const uvBackendTimeout = native<(loop: number) => number>('int uv_backend_timeout(intptr_t loop)')
-
-/** Handle of this thread's event loop. */
-export function eventLoopOfThread(): number {
-  const loop: (number | bigint | null)[] = [null]
-  const status = getEventLoop(koffi.node.env, loop)
-  assert(status === 0 && loop[0], 'this thread has no event loop')
-  return Number(loop[0])
-}
-/** The epoll fd on which the loop waits: readable as soon as the loop has something to do. */
-export function eventLoopFd(loop: number): number {
-  return uvBackendFd(loop)
-}
-/**
- * How long the loop itself would wait (ms, from the start of its iteration): 0 if it has work now,
- * -1 for ever.
- */
-export function eventLoopTimeout(loop: number): number {
-  return uvBackendTimeout(loop)
 }

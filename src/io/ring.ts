@@ -7,15 +7,8 @@
 import assert from 'node:assert'
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
-import {
-  addressOf,
-  check,
-  close,
-  ioUringEnter,
-  ioUringSetup,
-  MAP_POPULATE,
-  MAP_SHARED,
-} from './libc.ts'
+import { addressOf, check, close, MAP_POPULATE, MAP_SHARED } from './libc.ts'
+import { ioUringEnter, ioUringSetup } from './libc-uring.ts'
 import type { Memory } from './memory.ts'
 import { map, unmap } from './mmap.ts'
 

@@ -234,6 +234,33 @@ describe('the kernel', () => {
   })
 })
 
+describe('a file in memory', () => {
+  beforeEach(async () => {
+    await folder[Symbol.asyncDispose]()
+    folder = await temporary('/dev/shm')
+    path = folder.file('disk')
+    await writeFile(path, '')
+    await truncate(path, 4 * MIB)
+  })
+
+  it('is read, written and flushed without the engine, but for long transfers', async () => {
+    await using disk = await open()
+    const bytes = random.bytes(MIB)
+    await disk.write(MIB, bytes, { fua: true })
+    expectBytes(await disk.read(MIB, MIB), bytes)
+    await disk.flush()
+    expect(engine.calls).toEqual([])
+    await disk.write(0, random.bytes(2 * MIB))
+    expect(engine.calls).toEqual(['write'])
+  })
+
+  it('was cut off: EIO, not zeroes', async () => {
+    await using disk = await open()
+    await truncate(path, MIB)
+    await expect(disk.read(MIB - 4096, 8192)).rejects.toMatchObject({ errno: EIO })
+  })
+})
+
 describe('block status', () => {
   const HOLE = NBD_STATE_HOLE | NBD_STATE_ZERO
 
