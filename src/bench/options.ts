@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { UsageError } from '../cli/exit-codes.ts'
 import { nearest } from '../cli/nearest.ts'
 import { CATALOGUE } from './catalogue.ts'
+import { MARKS } from './marks.ts'
 import type { Scenario } from './scenario.ts'
 
 export interface BenchOptions {
@@ -29,7 +30,7 @@ Without a scenario all of them run, which takes under twenty minutes. Scenarios 
 or root are left out and say so. Ctrl-C ends the run, stops all that it started, and removes its
 files.
 
-  --quick             fewer cases, shorter and smaller: three minutes
+  --quick             only what has a mark, shorter and smaller: three minutes
   --list              list the scenarios and what they measure
   --json FILE         store the measurements
   --html FILE         write a page with plots, complete in itself
@@ -65,11 +66,14 @@ const OPTIONS = {
   'disk-dir': { type: 'string', default: '/var/tmp' },
 } as const
 
+/** What has a mark: a quick run's choice. */
+const JUDGED = CATALOGUE.filter(({ name }) => MARKS.some(({ of }) => of.scenario === name))
+
 /** Throws `UsageError`. */
 export function readOptions(words: readonly string[]): BenchOptions {
   const { values, positionals } = parse(words)
   return {
-    scenarios: positionals.length === 0 ? CATALOGUE : select(positionals),
+    scenarios: positionals.length > 0 ? select(positionals) : values.quick ? JUDGED : CATALOGUE,
     quick: values.quick,
     list: values.list,
     help: values.help,

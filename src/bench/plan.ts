@@ -34,7 +34,7 @@ export const QUICK: Plan = {
   quick: true,
   repetitions: 3,
   fewRepetitions: 1,
-  loadSeconds: 0.3,
+  loadSeconds: 0.2,
   serveBytes: 128 * MIB,
   mirrorBytes: 256 * MIB,
   switchovers: 5,

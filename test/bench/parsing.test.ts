@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { CATALOGUE } from '../../src/bench/catalogue.ts'
+import { MARKS } from '../../src/bench/marks.ts'
 import { fixture, parseFio } from '../../src/bench/measure/fio.ts'
 import { GuestWrites, parseLog } from '../../src/bench/measure/guest.ts'
 import { parseCpuSeconds, parseMemoryUse } from '../../src/bench/measure/usage.ts'
@@ -73,6 +74,13 @@ describe('command line', () => {
     expect(readOptions([]).scenarios).toEqual(CATALOGUE)
     const names = readOptions(['mirror-idle', 'serve-4k', '--quick']).scenarios
     expect(names.map(({ name }) => name)).toEqual(['serve-4k', 'mirror-idle'])
+  })
+
+  test('a quick run without a name takes what has a mark', () => {
+    const names = readOptions(['--quick']).scenarios.map(({ name }) => name)
+    const judged = new Set(MARKS.map(({ of }) => of.scenario))
+    expect(new Set(names)).toEqual(judged)
+    expect(names.length).toBeLessThan(CATALOGUE.length)
   })
 
   test('a wrong word gets a sentence that says what to do', () => {

@@ -13,6 +13,7 @@ import { type Bench, interleave, type Scenario } from '../scenario.ts'
 import { serveTarget, settle } from './mirror-disks.ts'
 
 const SUBJECTS = ['blkferry', 'qemu mirror', 'qemu blocking'] as const
+const CONVERGING = ['blkferry', 'qemu blocking'] as const
 const PACE = 2000
 const GUEST_DEPTH = 16
 /** The guest's life before the mirror: enough to know its speed, after a while to warm up. */
@@ -53,7 +54,11 @@ export const MIRROR_UNTHROTTLED: Scenario = {
   plotted: 'share',
   needs: ['fio', 'nbdkit', 'qemu-storage-daemon'],
   repetitions: plan => plan.repetitions,
-  run: bench => copyUnderGuest(bench, { name: 'all it can', rate: 0, subjects: SUBJECTS }),
+  run: bench => {
+    // QEMU's background mirror does not catch up, which takes all the patience there is.
+    const subjects = bench.plan.quick ? CONVERGING : SUBJECTS
+    return copyUnderGuest(bench, { name: 'all it can', rate: 0, subjects })
+  },
 }
 
 async function copyUnderGuest(

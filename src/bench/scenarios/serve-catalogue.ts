@@ -11,7 +11,7 @@ const RANDOM: readonly Case[] = JOBS.flatMap(jobs =>
     (['read', 'write'] as const).map(direction => ({
       name: `${direction} QD${depth}${jobs === 1 ? '' : ` x${jobs}`}`,
       load: { rw: `rand${direction}` as const, bs: '4k', depth, jobs },
-      isSlow: depth === 8 || (jobs === 4 && depth === 1),
+      isSlow: depth === 8 || jobs === 4,
       isForEngines: jobs === 1 && depth !== 8,
     })),
   ),
