@@ -14,6 +14,10 @@ import { AGAIN, readOutcome, writeOutcome } from './transfer.ts'
 
 /** EINTR and EAGAIN in a row that are put down to chance. */
 const RETRIES_MAX = 1000
+/** A send no longer than this is done when the call that submits it is (bytes). */
+const PROMPT_LENGTH_MAX = 64 * 1024
+/** Unless its peer takes nothing: longest wait on that assumption (ms). */
+const PROMPT_MS_MAX = 1
 const TAG_EVENT_LOOP = 0xffffffff
 const TAG_CANCEL = 0xfffffffe
 const POLLIN = 1
@@ -38,6 +42,9 @@ export class Dispatcher {
   readonly #early: FlightQueue
   readonly #withKernelMax: number
   #withKernel = 0
+  /** Of these: receives, and short sends that go with the next `enter`. */
+  #receives = 0
+  #promptSends = 0
   readonly #polledFd: number
   #isPolling = false
   #state: 'open' | 'cancelling' | 'closed' = 'open'
@@ -100,14 +107,26 @@ export class Dispatcher {
       this.#ring.prepare(IORING_OP.POLL_ADD, this.#polledFd, 0, 0, 0, POLLIN, TAG_EVENT_LOOP)
     }
     while (this.#queue.count > 0 && this.#withKernel < this.#withKernelMax && this.#hasRoom()) {
+      const flight = this.#queue.shift()
       this.#withKernel++
-      prepareFlight(this.#ring, this.#queue.shift())
+      if (flight.opcode === IORING_OP.RECV) this.#receives++
+      if (isPromptSend(flight)) this.#promptSends++
+      prepareFlight(this.#ring, flight)
     }
   }
 
-  /** Submits and waits, `waitMs` at most. */
+  /**
+   * Submits and waits, `waitMs` at most, for something to happen. A short send that is done at once
+   * is nothing that happens: with nothing but receives beside it, it is not worth a turn.
+   */
   enter(waitMs: number): void {
-    this.#ring.enter(waitMs)
+    const sends = this.#promptSends
+    this.#promptSends = 0
+    if (sends > 0 && this.#withKernel === sends + this.#receives) {
+      this.#ring.enter(Math.min(waitMs, PROMPT_MS_MAX), 1 + sends)
+    } else {
+      this.#ring.enter(waitMs, 1)
+    }
   }
 
   /** Settles what the kernel has completed. */
@@ -138,7 +157,7 @@ export class Dispatcher {
 
   /** True if the ring takes another entry, which may take a submission first. */
   #hasRoom(): boolean {
-    if (this.#ring.isFull) this.#ring.enter(0)
+    if (this.#ring.isFull) this.#ring.enter(0, 1)
     return !this.#ring.isFull
   }
 
@@ -151,6 +170,7 @@ export class Dispatcher {
     if (tag === TAG_CANCEL) return
     this.#withKernel--
     const flight = this.#flights.get(tag)
+    if (flight.opcode === IORING_OP.RECV) this.#receives--
     if ((result === -EINTR || result === -EAGAIN) && ++flight.retries <= RETRIES_MAX) {
       this.#resubmit(flight)
       return
@@ -176,6 +196,10 @@ export class Dispatcher {
     this.#flights.free(flight)
     operation.settle(result)
   }
+}
+
+function isPromptSend({ opcode, length }: Flight): boolean {
+  return opcode === IORING_OP.SENDMSG && length <= PROMPT_LENGTH_MAX
 }
 
 function outcomeOf(flight: Flight, result: number): number {

@@ -173,10 +173,10 @@ export class Ring {
   }
 
   /**
-   * Hands the prepared entries over, then waits for one completion, `waitMs` at most; with 0 it
-   * only looks. It may return early, with entries left over: they go with the next call.
+   * Hands the prepared entries over, then waits for `count` completions, `waitMs` at most; with 0
+   * it only looks. It may return early, with entries left over: they go with the next call.
    */
-  enter(waitMs: number): void {
+  enter(waitMs: number, count: number): void {
     Atomics.store(this.#words, this.#sqTailAt, this.#sqTail)
     const seconds = Math.floor(waitMs / 1000)
     this.#argument[6] = seconds
@@ -184,7 +184,7 @@ export class Ring {
     const result = ioUringEnter(
       this.#fd,
       this.#pending,
-      waitMs > 0 ? 1 : 0,
+      waitMs > 0 ? count : 0,
       ENTER_GETEVENTS | ENTER_EXT_ARG,
       this.#argumentAddress,
       ARGUMENT_BYTES,
