@@ -1,7 +1,7 @@
 /**
- * A socket of the libuv engine: a net.Socket read in paused mode, so that the stream takes in no
- * more than its high water mark ahead of what was asked for, and the kernel's window does the rest.
- * One receive and one send may be under way.
+ * A socket of the libuv engine: a net.Socket that reads into one buffer, always the same, and stops
+ * reading while there is something in it that nobody has asked for; the kernel's window does the
+ * rest. One receive and one send may be under way.
  */
 import assert from 'node:assert'
 import net from 'node:net'
@@ -12,8 +12,11 @@ import type { Memory } from './memory.ts'
 
 const { ECANCELED, EIO, EPIPE } = constants.errno
 
-/** Bytes that a stream takes in before anybody asks. */
+/** Bytes that are taken in before anybody asks. */
 const READ_AHEAD = 256 * 1024
+
+/** `onread` is there since Node 12, but not in the type. */
+type SocketOptions = net.SocketConstructorOpts & { readonly onread: net.OnReadOpts }
 
 /** The negative errno of an error from node:fs or node:net. */
 export function errnoOf(error: NodeJS.ErrnoException): number {
@@ -32,14 +35,18 @@ export class LibuvSocket implements EngineSocket {
   #recv: Operation | undefined
   #send: Operation | undefined
   #sendLength = 0
-  /** What the stream gave beyond what was asked for. */
-  #remainder: Buffer | undefined
+  /** What has arrived and was not asked for yet: from `bufferStart` to `bufferEnd`. */
+  readonly #buffer = Buffer.allocUnsafeSlow(READ_AHEAD)
+  #bufferStart = 0
+  #bufferEnd = 0
+  #isStopped = false
   /** Nothing more will come: 0 at the end of the stream, or the negative errno that ended it. */
   #end: number | undefined
   #isClosing = false
 
   constructor(fd: number, forget: () => void) {
-    const options = { fd, allowHalfOpen: true, readableHighWaterMark: READ_AHEAD }
+    const onread: net.OnReadOpts = { buffer: this.#buffer, callback: this.#arrived }
+    const options: SocketOptions = { fd, allowHalfOpen: true, onread }
     this.#socket = new net.Socket(options)
     this.#closed = new Promise<void>(resolve => {
       this.#socket.once('close', () => {
@@ -49,7 +56,6 @@ export class LibuvSocket implements EngineSocket {
         resolve()
       })
     })
-    this.#socket.on('readable', this.#fill)
     this.#socket.on('end', () => {
       this.#end ??= 0
       this.#fill()
@@ -58,6 +64,7 @@ export class LibuvSocket implements EngineSocket {
       this.#end = errnoOf(error)
       this.#fill()
     })
+    this.#socket.resume()
   }
 
   recv(memory: Memory, at: number, length: number, all: boolean, operation: Operation): void {
@@ -101,16 +108,25 @@ export class LibuvSocket implements EngineSocket {
     else operation.settle(error ? errnoOf(error) : -EPIPE)
   }
 
+  readonly #arrived = (count: number): boolean => {
+    this.#bufferStart = 0
+    this.#bufferEnd = count
+    this.#fill()
+    this.#isStopped = this.#bufferStart < this.#bufferEnd
+    return !this.#isStopped
+  }
+
   /** Moves what has arrived into the receive under way, and settles it when it is complete. */
   readonly #fill = (): void => {
     if (!this.#recv) return
-    while (this.#done < this.#length) {
-      const chunk = this.#remainder ?? (this.#socket.read() as Buffer | null)
-      if (chunk === null) break
-      const taken = Math.min(chunk.length, this.#length - this.#done)
-      chunk.copy(this.#memory!.bytes, this.#at + this.#done, 0, taken)
-      this.#done += taken
-      this.#remainder = taken < chunk.length ? chunk.subarray(taken) : undefined
+    const taken = Math.min(this.#bufferEnd - this.#bufferStart, this.#length - this.#done)
+    const from = this.#bufferStart
+    this.#buffer.copy(this.#memory!.bytes, this.#at + this.#done, from, from + taken)
+    this.#done += taken
+    this.#bufferStart += taken
+    if (this.#isStopped && this.#bufferStart === this.#bufferEnd) {
+      this.#isStopped = false
+      this.#socket.resume()
     }
     const isComplete = this.#done === this.#length || (this.#done > 0 && !this.#all)
     if (isComplete) this.#settle(this.#done)
