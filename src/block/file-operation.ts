@@ -55,7 +55,7 @@ export interface FileOwner {
  */
 const ZEROES_LENGTH = 1024 * 1024
 /** Longest transfer of a file in memory that is made on the spot (bytes). */
-const AT_ONCE_MAX = 1024 * 1024
+const AT_ONCE_MAX = 256 * 1024
 const EBUSY = 16
 const ENOSYS = 38
 

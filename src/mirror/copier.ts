@@ -28,8 +28,11 @@ export const ZEROES_MAX = 256 * 1024 * 1024
 /** Operations, and bytes of each, while there are guest requests. */
 export const BUSY_OPERATIONS_MAX = 2
 export const BUSY_LENGTH_MAX = 256 * 1024
-/** How long after a guest request the copier still holds back (milliseconds). */
-export const BUSY_MS = 3
+/**
+ * How long after a guest request the copier still holds back (milliseconds): a guest that waits
+ * for the copier must not count as idle for that.
+ */
+export const BUSY_MS = 20
 /** How soon it looks again when all that is dirty was in use (milliseconds). */
 export const RETRY_MS = 2
 
@@ -73,7 +76,7 @@ export class Copier implements CopyOperationOwner {
     assert(this.#lengthMax % granularity === 0, 'copier: memory is not a multiple of granularity')
     this.#operations = memory.map((piece, slot) => new CopyOperation(this, slot, piece))
     this.#free = [...this.#operations]
-    this.#map = new SourceMap(source, granularity, () => this.#pump())
+    this.#map = new SourceMap(source, tracking.bitmap, () => this.#pump())
     this.#timer = clock.createTimer(() => this.#pump())
   }
 
@@ -227,7 +230,7 @@ export class Copier implements CopyOperationOwner {
         hasWrapped = true
         this.#cursor = 0
         this.#pass++
-        this.#map.forget()
+        this.#map.nextPass()
         continue
       }
       this.#cursor = first

@@ -8,17 +8,25 @@ import { NBD_CMD_BLOCK_STATUS, NBD_STATE_ZERO } from 'nbd-client-ts'
 import type { BlockDevice } from '../block/device.ts'
 import { Extents } from '../block/extents.ts'
 import { type Completion, Request } from '../block/request.ts'
+import type { DirtyBitmap } from './bitmap.ts'
 
+/**
+ * After the first pass only runs as long as this are asked about (bytes): a file system may have to
+ * look at all of a file to find a hole, and zeroes are seen when they are read.
+ */
+export const MAP_WORTH = 32 * 1024 * 1024
 /** Bytes that one block status asks about. */
 export const MAP_LENGTH_MAX = 1024 * 1024 * 1024
 
 export class SourceMap implements Completion {
   readonly #source: BlockDevice
+  readonly #bitmap: DirtyBitmap
   readonly #granularity: number
   readonly #answered: () => void
   readonly #request = new Request()
   readonly #extents = new Extents()
   #isSubmitting = false
+  #isFirstPass = true
   #start = 0
   #end = 0
   /** The extent looked at last, and its first byte. */
@@ -26,9 +34,10 @@ export class SourceMap implements Completion {
   #at = 0
 
   /** `answered` is called when a map comes after `covers` has returned without it. */
-  constructor(source: BlockDevice, granularity: number, answered: () => void) {
+  constructor(source: BlockDevice, bitmap: DirtyBitmap, answered: () => void) {
     this.#source = source
-    this.#granularity = granularity
+    this.#bitmap = bitmap
+    this.#granularity = bitmap.granularity
     this.#answered = answered
     this.#request.extents = this.#extents
   }
@@ -46,8 +55,15 @@ export class SourceMap implements Completion {
     if (this.isAsking) return false
     this.#start = chunk * this.#granularity
     this.#end = this.#start
-    const length = Math.min(MAP_LENGTH_MAX, this.#source.info.size - this.#start)
-    if (!this.#source.info.canBlockStatus) {
+    const { info } = this.#source
+    const length = Math.min(MAP_LENGTH_MAX, info.size - this.#start)
+    const worth = Math.ceil(Math.min(MAP_WORTH, length) / this.#granularity)
+    const end = this.#isFirstPass ? chunk + worth : this.#bitmap.runEnd(chunk, chunk + worth)
+    if (end < chunk + worth) {
+      this.#assumeData((end - chunk) * this.#granularity)
+      return true
+    }
+    if (!info.canBlockStatus) {
       this.#assumeData(length)
       return true
     }
@@ -60,7 +76,12 @@ export class SourceMap implements Completion {
     return this.#knows(chunk)
   }
 
-  /** Forgets what it knows: it was wrong, or a pass is over. */
+  nextPass(): void {
+    this.#isFirstPass = false
+    this.forget()
+  }
+
+  /** Forgets what it knows: it was wrong. */
   forget(): void {
     if (!this.isAsking) this.#end = this.#start
   }

@@ -97,6 +97,22 @@ describe('the copier', () => {
     expect(copier.copiedBytes).toBe(SIZE)
   })
 
+  it('asks for holes once, and after the first pass not where a run is short', () => {
+    source.bytes.fill(1, 0, SIZE / 2)
+    const below = new RecordedDevice(source)
+    const target = new MemoryDevice(SIZE)
+    const copier = copyTo(target, createCopier(below))
+    const asked = below.log.filter(({ command }) => command === NBD_CMD_BLOCK_STATUS).length
+    source.bytes.fill(2, 0, CHUNK)
+    source.bytes.fill(0, CHUNK, 3 * CHUNK)
+    tracking.bitmap.set(0, 3)
+    copier.wake()
+    clock.advance(1000)
+    expect(Buffer.compare(target.bytes, source.bytes)).toBe(0)
+    const after = below.log.filter(({ command }) => command === NBD_CMD_BLOCK_STATUS).length
+    expect([asked > 0, after - asked]).toEqual([true, 0])
+  })
+
   it('copies adjacent dirty chunks in one piece, up to the length of its memory', () => {
     source.bytes.fill(1)
     tracking.bitmap.clear(0, CHUNKS)
