@@ -1,10 +1,9 @@
 /**
- * Foreign functions, declared here, in `libc-uring` and, for control paths, in `libc-control`, nowhere
- * else. They come from the process itself. One convention:
- * a function returns the kernel's result, which is >= 0, or a negative errno, and never throws;
- * set-up code wraps it in `check`, which does. Pointers are numbers (user space ends below 2^53).
- * Memory handed over is borrowed for the
- * call; with `fallocateAsync` there is none.
+ * Foreign functions, declared here, in `libc-uring` and, for control paths, in `libc-control`,
+ * nowhere else. They come from the process itself. One convention: a function returns the kernel's
+ * result, which is >= 0, or a negative errno, and never throws; set-up code wraps it in `check`,
+ * which does. Pointers are numbers (user space ends below 2^53). Memory handed over is borrowed for
+ * the call; with `fallocateAsync` there is none.
  */
 import assert from 'node:assert'
 import { getSystemErrorName } from 'node:util'
