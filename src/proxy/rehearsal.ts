@@ -1,22 +1,30 @@
 /**
  * What a process does for the first time takes it many times longer than later, and a guest waits
- * for a proxy that takes over. So one that stands by serves a scratch file to itself first: every
- * module is loaded and every function on the way of a request has been compiled, in both threads.
+ * for a proxy that takes over. So one that stands by serves a scratch file to itself first, and
+ * mirrors it: every module is loaded and every function on the way of a request has been compiled,
+ * in both threads.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { NbdClient } from 'nbd-client-ts'
 import { connectControl } from '../control/channel.ts'
+import type { ControlClient } from '../control/client.ts'
 import { Cleanup } from './cleanup.ts'
 import type { ProxyOptions } from './options.ts'
+import { serveScratchTarget } from './scratch-target.ts'
 
 const DISK_BYTES = 1024 * 1024
 const REQUEST_BYTES = 4096
 /** Enough for the engine's and the filters' functions to be known to be busy. */
 const ROUNDS = 30
 const ANSWER_MS_MAX = 60_000
+const GRANULARITY = 64 * 1024
+const READY_POLL_MS = 20
+/** How often it is looked whether the mirror is ready: for as long as an answer may take. */
+const READY_POLLS_MAX = ANSWER_MS_MAX / READY_POLL_MS
 
 export type Serve = (options: ProxyOptions, cleanup: Cleanup) => Promise<unknown>
 
@@ -47,6 +55,7 @@ export async function rehearse(
     cleanup.defer(async () => client.close())
     await client.call('status', {}, { timeoutMs: ANSWER_MS_MAX })
     await exchange(uri)
+    await mirror(client, uri, join(folder, 'target'), cleanup)
   } finally {
     await cleanup.run()
   }
@@ -82,4 +91,32 @@ async function exchange(uri: string): Promise<void> {
   } finally {
     await client.disconnect()
   }
+}
+
+/** With requests in both copy modes, and cancelled: nothing may be held or handed over. */
+async function mirror(
+  client: ControlClient,
+  uri: string,
+  targetPath: string,
+  cleanup: Cleanup,
+): Promise<void> {
+  const timeout = { timeoutMs: ANSWER_MS_MAX }
+  const close = await serveScratchTarget(targetPath, DISK_BYTES)
+  cleanup.defer(async () => close())
+  const params = {
+    target: `nbd+unix:///?socket=${encodeURIComponent(targetPath)}`,
+    copyMode: 'auto',
+    bandwidth: 0,
+    granularity: GRANULARITY,
+    stallMs: ANSWER_MS_MAX,
+    reconnectSeconds: 1,
+  } as const
+  await client.call('mirror-start', params, timeout)
+  await exchange(uri)
+  for (let polls = 0; polls < READY_POLLS_MAX; polls++) {
+    if ((await client.call('mirror-status', {}, timeout)).state === 'ready') break
+    await sleep(READY_POLL_MS)
+  }
+  await exchange(uri)
+  await client.call('mirror-cancel', {}, timeout)
 }

@@ -4,7 +4,7 @@ import { createConnection } from 'node:net'
 const PROMPT = '(qemu) '
 
 /** Throws an Error when QEMU does not answer in `timeoutMs`, or says that it failed. */
-export function monitor(path: string, command: string, timeoutMs = 10_000): Promise<string> {
+export function monitor(path: string, command: string, timeoutMs = 60_000): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(path)
     let text = ''

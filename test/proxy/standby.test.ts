@@ -20,8 +20,12 @@ async function standby(folder: Temporary, path: string) {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
   })
   const turn = child.stdio[3] as Socket
+  let said = ''
+  child.stderr!.on('data', (text: Buffer) => {
+    said += text
+  })
   expect(String((await once(turn, 'data'))[0])).toBe('ready\n')
-  return { child, turn, uri, ended: once(child, 'exit') }
+  return { child, turn, uri, ended: once(child, 'exit'), said: () => said }
 }
 
 test('until its turn it leaves the disk and its own names to the one before it', async () => {
@@ -44,6 +48,15 @@ test('until its turn it leaves the disk and its own names to the one before it',
   await next.disconnect()
   second.child.kill('SIGTERM')
   expect((await second.ended)[0]).toBe(0)
+})
+
+test('before its turn it has served and mirrored once', async () => {
+  await using folder = await temporary()
+  const { child, said, ended } = await standby(folder, folder.file('disk'))
+  expect(said()).toContain('mirror concluded')
+  expect(said()).not.toContain('rehearsal failed')
+  child.kill('SIGKILL')
+  await ended
 })
 
 test('it ends, and leaves nothing behind, when whoever kept it ready has gone', async () => {
