@@ -9,6 +9,7 @@ import { open } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import type { Logger } from 'pino'
 import { ControlError } from '../control/control-error.ts'
+import type { ExportPorts } from './export-ports.ts'
 import { endProcess, markOf, type ProcessMark } from './processes.ts'
 import { within } from './turns.ts'
 
@@ -18,6 +19,7 @@ export interface DiskExportOptions {
   readonly name: string
   /** File with the session's key; undefined: plain TCP. */
   readonly keyFile: string | undefined
+  readonly ports: ExportPorts
   readonly logFile: string
   readonly log: Logger
   /** A process was started. */
@@ -54,7 +56,8 @@ export class DiskExport {
 
   /** Settles once it listens. Rejects with `ControlError` refused. */
   async start(): Promise<void> {
-    const { command, path, name, keyFile, logFile, log, started } = this.#options
+    const { command, path, name, keyFile, ports, logFile, log, started } = this.#options
+    if (this.#port === 0) this.#port = await ports.take()
     const [program, ...words] = command
     const scheme = keyFile === undefined ? 'nbd' : 'nbds'
     // All addresses of this host: which one the source uses is not known here.
@@ -103,6 +106,7 @@ export class DiskExport {
     if (this.#mark === undefined) return
     this.#child?.kill('SIGTERM')
     await endProcess(this.#mark, STOP_MS_MAX)
+    this.#options.ports.giveBack(this.#port)
   }
 
   /** The same, and what was written is durable. */

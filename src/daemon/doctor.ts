@@ -4,6 +4,7 @@ import type { ControlHandlers } from '../control/server-connection.ts'
 import { runCommand } from '../host/run-command.ts'
 import { describeHoldings } from '../migration/journal.ts'
 import { describe } from '../migration/roles.ts'
+import { lookAtMemory, lookAtSpace, memoryOf, openTrialPort, tryPort } from './doctor-room.ts'
 import { placesFor } from './incoming-disk.ts'
 import type { DaemonVerbs } from './messages.ts'
 import { findGuest } from './preflight.ts'
@@ -20,17 +21,21 @@ export function doctorOf(
   context: SessionContext,
   sessions: Sessions,
 ): ControlHandlers<DaemonVerbs>['doctor'] {
-  return async ({ host, domain, ssh = NO_SSH, disks = [] }) => {
+  return async ({ host, domain, ssh = NO_SSH, disks = [], memoryMiB, isTrial = false }) => {
     const here = await look(context)
-    for (const disk of disks) here.push(await lookAtPlace(context, disk))
+    for (const disk of disks) here.push(...(await lookAtPlace(context, disk)))
+    if (memoryMiB !== undefined) here.push(await lookAtMemory(memoryMiB))
     const guest = domain === undefined ? undefined : await lookAtGuest(context, domain)
     if (guest !== undefined) here.push(guest.finding)
+    if (isTrial) return { here, there: [], port: await openTrialPort(context) }
     if (host === undefined) return { here, there: [] }
     const peer = sessions.peer({ host, ssh })
     try {
-      const asked = { disks: guest?.disks ?? [] }
-      const { here: there } = await peer.call('doctor', asked, { timeoutMs: PEER_MS_MAX })
+      const memory = guest?.memoryMiB === undefined ? {} : { memoryMiB: guest.memoryMiB }
+      const asked = { disks: guest?.disks ?? [], ...memory, isTrial: true }
+      const { here: there, port } = await peer.call('doctor', asked, { timeoutMs: PEER_MS_MAX })
       here.push(...compare(here, there))
+      if (port !== undefined) here.push(await tryPort(await peer.address(), port))
       return { here, there }
     } catch (error) {
       const remedy = `make \`ssh ${host} blkferry doctor\` work as root, without a password`
@@ -101,9 +106,9 @@ interface GuestDisk {
 async function lookAtGuest(
   context: SessionContext,
   domain: string,
-): Promise<{ finding: Finding; disks: readonly GuestDisk[] }> {
+): Promise<{ finding: Finding; disks: readonly GuestDisk[]; memoryMiB?: number | undefined }> {
   try {
-    const { disks } = await findGuest(context, domain)
+    const { disks, domid } = await findGuest(context, domain)
     const found = disks.map(({ vdev, size }) => `${vdev} ${size} bytes`).join(', ')
     const finding = {
       name: 'guest',
@@ -113,6 +118,7 @@ async function lookAtGuest(
     return {
       finding,
       disks: disks.map(({ disk, size, blockSize }) => ({ disk, size, blockSize })),
+      memoryMiB: await memoryOf(context, domid),
     }
   } catch (error) {
     return { finding: refused('guest', messageOf(error)), disks: [] }
@@ -120,7 +126,7 @@ async function lookAtGuest(
 }
 
 /** Whether this host could receive the disk. */
-async function lookAtPlace(context: SessionContext, wanted: GuestDisk): Promise<Finding> {
+async function lookAtPlace(context: SessionContext, wanted: GuestDisk): Promise<Finding[]> {
   const name = `disk ${wanted.disk}`.slice(0, NAME_MAX)
   const holding = context.journal.holding(wanted.disk)
   if (holding.role !== 'none') {
@@ -129,13 +135,17 @@ async function lookAtPlace(context: SessionContext, wanted: GuestDisk): Promise<
       holding.role === 'given-away'
         ? `blkferry release ${wanted.disk}, if the old copy here is not needed`
         : 'shut its guest down here, or correct the name; see blkferry status'
-    return { name, state: 'bad', found, remedy }
+    return [{ name, state: 'bad', found, remedy }]
   }
   try {
-    const [place] = await placesFor(context, [wanted])
-    return { name, state: 'good', found: `fits into ${place}` }
+    const [path] = await placesFor(context, [wanted])
+    const space = await lookAtSpace(wanted.disk, await context.host.devices.place(wanted.disk))
+    return [
+      { name, state: 'good', found: `fits into ${path}` },
+      ...(space === undefined ? [] : [space]),
+    ]
   } catch (error) {
-    return refused(name, messageOf(error))
+    return [refused(name, messageOf(error))]
   }
 }
 

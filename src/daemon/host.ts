@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import type { DiskPath, DiskPathOptions } from '../chain/disk-path.ts'
 import type { Leftover } from '../chain/leftovers.ts'
 import type { Domain } from '../host/xl.ts'
+import type { ExportPorts } from './export-ports.ts'
 
 /** Where the bytes of a disk are on this host. */
 export interface DiskPlace {
@@ -91,6 +92,7 @@ export interface Host {
   readonly plainDevices: PlainDevices
   readonly xenstore: Xenstore
   readonly toolstack: Toolstack
+  readonly exportPorts: ExportPorts
   openDiskPath(
     options: Pick<DiskPathOptions, 'device' | 'session' | 'disk' | 'events' | 'log'>,
   ): Promise<DiskPath>

@@ -35,10 +35,10 @@ export class IncomingDisk implements RecordedDisk {
     this.#context = context
     const { path, folder, keyFile, started } = options
     const logFile = folder.file(`export-${vdev}.log`)
-    const { command } = context.host
+    const { command, exportPorts: ports } = context.host
     const name = this.exportName
     const { log } = context
-    this.export = new DiskExport({ command, path, name, keyFile, logFile, log, started })
+    this.export = new DiskExport({ command, path, name, keyFile, ports, logFile, log, started })
   }
 
   /** Nobody writes through the export any more; the guest's device stands on what it wrote. */

@@ -133,7 +133,8 @@ export interface DaemonVerbs {
 
   /**
    * With `host`: both hosts are looked at; with `domain`: also whether its disks can be moved. The
-   * other host is asked with `disks`: whether it can receive them.
+   * other host is asked with `disks` and `memoryMiB`: whether it can receive them; and with
+   * `isTrial` for a port that is open for a while.
    */
   readonly doctor: {
     params: {
@@ -141,8 +142,10 @@ export interface DaemonVerbs {
       domain?: string
       ssh?: SshAccess
       disks?: readonly { disk: string; size: number; blockSize: number }[]
+      memoryMiB?: number
+      isTrial?: boolean
     }
-    result: { here: readonly Finding[]; there: readonly Finding[] }
+    result: { here: readonly Finding[]; there: readonly Finding[]; port?: number }
   }
 
   /**

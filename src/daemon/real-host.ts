@@ -17,6 +17,7 @@ import {
   resumeDomain,
   unpauseDomain,
 } from '../host/xl.ts'
+import { ExportPorts } from './export-ports.ts'
 import { DmGuestDevices } from './guest-devices.ts'
 import type { Host, Toolstack, Xenstore } from './host.ts'
 import { DmPlainDevices } from './plain-devices.ts'
@@ -75,6 +76,7 @@ export function openHost({ command, runFolder }: RealHostOptions): Host {
     plainDevices: new DmPlainDevices(mapper, join(runFolder, 'plain')),
     xenstore,
     toolstack,
+    exportPorts: new ExportPorts(),
     openDiskPath: async options =>
       openDiskPath({ ...options, ...(await parts(options.log)), proxyCommand: command }),
     // Without records there is nothing to look for, and no need of a part that may be missing.

@@ -112,8 +112,14 @@ export const daemonVerbs: VerbTable<DaemonVerbs> = {
           SESSION_DISKS_MAX,
         ),
       ),
+      memoryMiB: optional(integer(0)),
+      isTrial: optional(flag),
     }),
-    result: record<DaemonVerbs['doctor']['result']>({ here: findings, there: findings }),
+    result: record<DaemonVerbs['doctor']['result']>({
+      here: findings,
+      there: findings,
+      port: optional(integer(1, 65_535)),
+    }),
   },
   'relay-attend': {
     params: record<DaemonVerbs['relay-attend']['params']>({

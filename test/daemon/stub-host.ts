@@ -15,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { ExportPorts } from '../../src/daemon/export-ports.ts'
 import type { GuestDevice, GuestDevices, Host, Toolstack, Xenstore } from '../../src/daemon/host.ts'
 import { DmPlainDevices } from '../../src/daemon/plain-devices.ts'
 import { BLKFERRY } from '../../src/demo/serve-process.ts'
@@ -53,6 +54,7 @@ export class StubHost implements Host {
   readonly devices: GuestDevices
   readonly xenstore: Xenstore
   readonly toolstack: Toolstack
+  readonly exportPorts: ExportPorts
   readonly made = new Map<string, GuestDevice>()
   readonly mapper = new DeviceMapper(new FakeDeviceMapper())
   readonly plainDevices: DmPlainDevices
@@ -71,6 +73,7 @@ export class StubHost implements Host {
     }
     this.devices = this.#devices()
     this.xenstore = this.#xenstore()
+    this.exportPorts = new ExportPorts(join(folder, 'ports'))
     this.toolstack = this.#toolstack()
     this.script('xl', `exec ${process.execPath} ${STUB} ${folder} "$@"`)
     this.script('blkferry', `exec ${process.execPath} ${BLKFERRY} "$@"`)
