@@ -1,4 +1,4 @@
-/** Whether a guest has room on this host, and whether this host can reach the other one's exports. */
+/** Whether a guest has room on this host, and whether this host reaches the other one's exports. */
 import { once } from 'node:events'
 import { stat, statfs } from 'node:fs/promises'
 import net, { type AddressInfo } from 'node:net'
@@ -54,7 +54,8 @@ export async function lookAtSpace(disk: string, place: DiskPlace): Promise<Findi
 /** In bytes. Pure. */
 export function spaceFinding(disk: string, missing: number, free: number): Finding | undefined {
   if (missing <= free) return undefined
-  const found = `may grow by ${Math.ceil(missing / MIB)} MiB, ${Math.floor(free / MIB)} MiB are free`
+  const [grow, left] = [Math.ceil(missing / MIB), Math.floor(free / MIB)]
+  const found = `may grow by ${grow} MiB, ${left} MiB are free`
   const remedy = 'free space there, unless most of the disk is holes'
   return { name: `space for ${disk}`.slice(0, 64), state: 'warning', found, remedy }
 }
