@@ -56,7 +56,7 @@ export class Conductor {
 
   start(target: Target): void {
     this.#target = target
-    this.record.answered(this.#parts.clock.now())
+    this.record.begins(this.#parts.clock.now())
     this.#tick()
   }
 

@@ -240,7 +240,7 @@ export class MirrorJob
   }
 
   #countFailure(what: string): void {
-    const pauseMs = this.#conductor.record.copyFailed()
+    const pauseMs = this.#conductor.record.copyFailed(this.#clock.now())
     if (pauseMs !== undefined) this.#copier.backOff(pauseMs)
     else this.#conclude('failed', `${what}, again and again: mend it and start anew`)
   }

@@ -4,12 +4,17 @@
  */
 
 /**
- * Failures in a row, nothing succeeding in between, that end a job; and the pauses between them
- * (milliseconds).
+ * Failures in a row that end a job, and the pauses between them (milliseconds). What fails during a
+ * pause was under way before it, and does not count again.
  */
 export const FAILURES_MAX = 16
 export const FAILURE_PAUSE_MS = 10
 export const FAILURE_PAUSE_MS_MAX = 2000
+/**
+ * Failures further apart than this are not in a row (milliseconds). That something else succeeds
+ * between two of them says nothing: a disk may be broken in one place.
+ */
+export const FAILURE_MEMORY_MS = 10_000
 /** A target that owes an answer and gives none to anybody for this long is lost (milliseconds). */
 export const SILENCE_MS_MAX = 30_000
 /** Stalls closer together than this are one: the requests that were in flight when it began. */
@@ -23,6 +28,8 @@ export class TargetRecord {
   #lastStallAt = -Infinity
   #errors = 0
   #failuresInARow = 0
+  #lastFailureAt = -Infinity
+  #pausedUntil = -Infinity
   #answeredAt = 0
 
   /** Requests of the guest that waited for the whole stall budget. */
@@ -42,9 +49,14 @@ export class TargetRecord {
     return now - this.#lastStallAt
   }
 
-  /** It is connected, or something has succeeded. */
-  answered(now: number): void {
+  /** It is connected. */
+  begins(now: number): void {
     this.#failuresInARow = 0
+    this.#answeredAt = now
+  }
+
+  /** Something has succeeded. */
+  answered(now: number): void {
     this.#answeredAt = now
   }
 
@@ -72,10 +84,15 @@ export class TargetRecord {
    * Something cannot be copied. How long to wait before it is tried again (milliseconds), or
    * undefined when that was too often.
    */
-  copyFailed(): number | undefined {
+  copyFailed(now: number): number | undefined {
+    if (now < this.#pausedUntil) return this.#pausedUntil - now
+    if (now - this.#lastFailureAt > FAILURE_MEMORY_MS) this.#failuresInARow = 0
+    this.#lastFailureAt = now
     this.#failuresInARow++
     if (this.#failuresInARow > FAILURES_MAX) return undefined
-    return Math.min(FAILURE_PAUSE_MS_MAX, FAILURE_PAUSE_MS * 2 ** (this.#failuresInARow - 1))
+    const pauseMs = FAILURE_PAUSE_MS * 2 ** (this.#failuresInARow - 1)
+    this.#pausedUntil = now + Math.min(FAILURE_PAUSE_MS_MAX, pauseMs)
+    return this.#pausedUntil - now
   }
 
   #notePause(now: number): void {

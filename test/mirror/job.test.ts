@@ -147,6 +147,22 @@ describe('a mirror job', () => {
     expect(parts.job.status()).toMatchObject({ state: 'ready', targetErrors: 5, error: null })
   })
 
+  it('does not get over one half of which fails, though the guest writes to the other', async () => {
+    const target = new FaultyDevice(new MemoryDevice(SIZE), ({ command, offset, length }) =>
+      command === NBD_CMD_WRITE && offset + length > SIZE / 2 ? EIO : 0,
+    )
+    const parts = mirrorTo(target)
+    await settle(parts, parts.job.start())
+    const end = parts.clock.now() + 120_000
+    for (let value = 1; parts.job.status().state !== 'concluded'; value++) {
+      expect(parts.clock.now()).toBeLessThan(end)
+      const written = start(parts.gate, write(0, value % 256))
+      await runUntil(parts.clock, () => written.outcome !== undefined)
+      await settle(parts, new Promise(resolve => parts.clock.createTimer(resolve).arm(50)))
+    }
+    expect(parts.job.status().error).toMatch('the target fails with EIO, again and again')
+  })
+
   it(
     'names the offset of the disk that cannot be ' + 'read, and fails only after several tries',
     async () => {

@@ -7,6 +7,7 @@ import { etaSeconds } from '../../src/mirror/job-status.ts'
 import { RateMeter } from '../../src/mirror/rate-meter.ts'
 import { targetProblem } from '../../src/mirror/target-check.ts'
 import {
+  FAILURE_MEMORY_MS,
   FAILURES_MAX,
   SAME_STALL_MS,
   SILENCE_MS_MAX,
@@ -143,17 +144,30 @@ describe('deadlines', () => {
 describe('the record of a target', () => {
   it('doubles the pause with each failure in a row and gives up in the end', () => {
     const record = new TargetRecord()
-    const pauses = Array.from({ length: FAILURES_MAX + 1 }, () => record.copyFailed())
+    let now = 0
+    const pauses = Array.from({ length: FAILURES_MAX + 1 }, () => {
+      const pauseMs = record.copyFailed(now)
+      now += pauseMs ?? 0
+      record.answered(now)
+      return pauseMs
+    })
     expect(pauses.slice(0, 3)).toEqual([10, 20, 40])
     expect(pauses.at(-2)).toBe(2000)
     expect(pauses.at(-1)).toBeUndefined()
   })
 
-  it('starts anew when something succeeds', () => {
+  it('counts what fails during a pause as one failure', () => {
     const record = new TargetRecord()
-    record.copyFailed()
-    record.answered(0)
-    expect(record.copyFailed()).toBe(10)
+    expect([0, 4, 9].map(now => record.copyFailed(now))).toEqual([10, 6, 1])
+    expect(record.copyFailed(10)).toBe(20)
+  })
+
+  it('starts anew with a connection, and when nothing has failed for a while', () => {
+    const record = new TargetRecord()
+    record.copyFailed(0)
+    record.begins(100)
+    expect(record.copyFailed(100)).toBe(10)
+    expect(record.copyFailed(101 + FAILURE_MEMORY_MS)).toBe(10)
   })
 
   it('calls a target silent only after the whole time', () => {
