@@ -147,7 +147,7 @@ describe('a mirror job', () => {
     expect(parts.job.status()).toMatchObject({ state: 'ready', targetErrors: 5, error: null })
   })
 
-  it('does not get over one half of which fails, though the guest writes to the other', async () => {
+  it('ends when half of the target fails, though the guest writes to the other', async () => {
     const target = new FaultyDevice(new MemoryDevice(SIZE), ({ command, offset, length }) =>
       command === NBD_CMD_WRITE && offset + length > SIZE / 2 ? EIO : 0,
     )
