@@ -4,7 +4,7 @@
  * I/O in between. Names follow from the disk alone: a device is found again after any crash.
  */
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { ControlError } from '../control/control-error.ts'
 import type { DeviceMapper, DmDevice } from '../host/device-mapper.ts'
 import { deviceNode } from '../host/dm-node.ts'
@@ -39,14 +39,15 @@ export class DmGuestDevices implements GuestDevices {
     if (stats.isFile()) {
       const size = stats.size - (stats.size % SECTOR_BYTES)
       if (size === 0) throw refuse(`disk ${disk}: ${path} is empty: make it as large as the disk`)
-      return { path, isFile: true, size, blockSize: SECTOR_BYTES }
+      return { path, isFile: true, size, blockSize: SECTOR_BYTES, isReadOnly: !isWritable(path) }
     }
     if (!stats.isBlockDevice()) {
       throw refuse(`disk ${disk}: ${path} is no block device and no file: correct the table`)
     }
     const numbers = numbersOfNode(path)
     const size = sectorsOf(numbers) * SECTOR_BYTES
-    return { path, isFile: false, size, blockSize: logicalBlockSize(path), numbers }
+    const isReadOnly = attributeOf(numbers, 'ro') !== 0
+    return { path, isFile: false, size, blockSize: logicalBlockSize(path), isReadOnly, numbers }
   }
 
   async find(disk: string): Promise<GuestDevice | undefined> {
@@ -121,8 +122,20 @@ function guestDeviceOf(device: DmDevice): GuestDevice {
   return { name, node: deviceNode(device), major, minor }
 }
 
-function sectorsOf(numbers: string): number {
-  return Number(readFileSync(`/sys/dev/block/${numbers}/size`, 'utf8'))
+const sectorsOf = (numbers: string): number => attributeOf(numbers, 'size')
+
+function attributeOf(numbers: string, name: 'size' | 'ro'): number {
+  return Number(readFileSync(`/sys/dev/block/${numbers}/${name}`, 'utf8'))
+}
+
+/** On a file system that is mounted read-only nothing is. */
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function holdersOf(numbers: string): string[] {

@@ -16,6 +16,8 @@ export interface DiskPlace {
   readonly size: number
   /** Logical blocks, bytes. */
   readonly blockSize: number
+  /** Nobody can write to it, root included. */
+  readonly isReadOnly: boolean
   /** `major:minor` of a block device. */
   readonly numbers?: string
 }

@@ -94,6 +94,10 @@ export async function placesFor(
           `disk ${disk} cannot take over at the destination: ${place.path} has ${blocks}`,
         )
       }
+      if (place.isReadOnly) {
+        const remedy = 'make it writable, see blockdev --setrw'
+        throw refuse(`disk ${disk} is read-only at the destination: ${place.path}; ${remedy}`)
+      }
       const found = await host.devices.find(disk)
       const user = await host.devices.userOf(disk)
       // By the stock script a guest has the place itself, which nothing else of the host shows.

@@ -1,5 +1,5 @@
 /** What the doctor of two hosts says about a guest and about where its disks are to go. */
-import { truncateSync } from 'node:fs'
+import { chmodSync, truncateSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import type { Finding } from '../../src/daemon/session-status.ts'
 import { DISK, SOON, TwoHosts } from './two-hosts.ts'
@@ -30,6 +30,15 @@ test('a disk that does not fit there is bad, with what to do', async () => {
   const finding = named(there, `disk ${DISK}`)
   expect(finding).toMatchObject({ state: 'bad', remedy: 'enlarge it' })
   expect(finding?.found).toContain('too small at the destination')
+})
+
+test('a disk that is read-only there is bad, with what to do', async () => {
+  await using hosts = await TwoHosts.start()
+  chmodSync(hosts.destination.diskFile(DISK), 0o400)
+  const { there } = await examine(hosts)
+  const finding = named(there, `disk ${DISK}`)
+  expect(finding).toMatchObject({ state: 'bad', remedy: 'make it writable, see blockdev --setrw' })
+  expect(finding?.found).toContain('is read-only at the destination')
 })
 
 test('a disk that the other host has given away must be released there first', async () => {

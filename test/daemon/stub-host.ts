@@ -161,7 +161,8 @@ exec env ${names.join(' ')} sh -c "$*"`,
       place: async disk => {
         const path = this.diskFile(disk)
         const numbers = this.#plain.get(disk)?.numbers
-        const place = { path, isFile: numbers === undefined, blockSize: 512 }
+        const isReadOnly = (statSync(path).mode & 0o200) === 0
+        const place = { path, isFile: numbers === undefined, blockSize: 512, isReadOnly }
         return { ...place, size: statSync(path).size, ...(numbers !== undefined && { numbers }) }
       },
       find: async disk => this.made.get(disk),

@@ -55,6 +55,13 @@ export const badTargets: readonly Scenario[] = [
     b => b.run('dmsetup remove user'),
   ),
   badTarget(
+    'disk-read-only',
+    'a disk that is read-only at the destination is refused before anything is copied',
+    /read-only at the destination/,
+    b => b.run(`blockdev --setro /dev/mapper/${DEVICE}`),
+    b => b.run(`blockdev --setrw /dev/mapper/${DEVICE}`),
+  ),
+  badTarget(
     'disk-failing',
     'a disk that fails at the destination in mid-copy ends the migration at the source',
     /./,
