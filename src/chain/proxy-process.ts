@@ -7,6 +7,7 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync } fr
 import type { Socket } from 'node:net'
 import { setPriority } from 'node:os'
 import { dirname } from 'node:path'
+import { rehearsalFolder } from '../control/socket-path.ts'
 import { spawnIoProcess } from '../host/io-process.ts'
 import { type NbdSocket, openNbdSocket } from '../host/nbd-socket.ts'
 import { DiskPathError } from './disk-path.ts'
@@ -60,6 +61,7 @@ export class ProxyProcess {
     this.exited = new Promise(resolve => {
       const ended = (how: string): void => {
         this.#end ??= how
+        this.#clearAway()
         resolve(this.#end)
       }
       child.once('exit', (code, signal) => ended(signal ?? `exit code ${code}`))
@@ -151,6 +153,13 @@ export class ProxyProcess {
       const problem = `process ${this.#child.pid} has not ended ${KILL_MS_MAX} ms after its kill`
       throw new DiskPathError('proxy', `${problem}: look at the disk below it`)
     }
+  }
+
+  /** It may have been killed in the middle of a rehearsal. */
+  #clearAway(): void {
+    if (this.#child.pid === undefined) return
+    const folder = rehearsalFolder(this.#names.control, this.#child.pid)
+    rmSync(folder, { recursive: true, force: true })
   }
 
   #lastWords(): string {

@@ -6,7 +6,16 @@
  */
 import { lstatSync, unlinkSync } from 'node:fs'
 import { createConnection, type Server, type Socket } from 'node:net'
+import { dirname, join } from 'node:path'
 import { ControlError } from './control-error.ts'
+
+/**
+ * Where a process tries itself out that will have this control socket: beside it. It removes the
+ * folder; if it is killed meanwhile, whoever has started it does.
+ */
+export function rehearsalFolder(control: string, pid: number): string {
+  return join(dirname(control), `rehearsal-${pid}`)
+}
 
 /** sun_path of Linux, less the NUL. */
 export const SOCKET_PATH_BYTES_MAX = 107

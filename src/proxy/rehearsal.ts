@@ -4,14 +4,16 @@
  * mirrors it: every module is loaded and every function on the way of a request has been compiled,
  * in both threads.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
+import process from 'node:process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { NbdClient } from 'nbd-client-ts'
 import { connectControl } from '../control/channel.ts'
 import type { ControlClient } from '../control/client.ts'
+import { rehearsalFolder } from '../control/socket-path.ts'
 import { Cleanup } from './cleanup.ts'
 import type { ProxyOptions } from './options.ts'
 import { serveScratchTarget } from './scratch-target.ts'
@@ -38,20 +40,23 @@ export async function rehearse(
   closeDisk: () => Promise<void>,
 ): Promise<void> {
   // Where the control socket is to be there is room and a tmpfs, and nobody else.
-  const parent = options.control === undefined ? tmpdir() : dirname(options.control)
+  const control = options.control ?? join(tmpdir(), 'control')
   // What lies idle would be thrown away again.
   setFlagsFromString('--no-flush-bytecode')
-  const folder = mkdtempSync(join(parent, 'rehearsal-'))
+  const folder = rehearsalFolder(control, process.pid)
+  // Of an earlier process of this number.
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { mode: 0o700 })
   const cleanup = new Cleanup()
   cleanup.defer(async () => rmSync(folder, { recursive: true }))
   try {
     const path = join(folder, 'disk')
-    const control = join(folder, 'control')
+    const scratchControl = join(folder, 'control')
     const uri = `nbd+unix:///?socket=${encodeURIComponent(join(folder, 'nbd'))}`
     writeFileSync(path, Buffer.alloc(DISK_BYTES))
     cleanup.defer(closeDisk)
-    await serve(scratchOptions(options, { path, control, uri }), cleanup)
-    const client = await connectControl(control)
+    await serve(scratchOptions(options, { path, control: scratchControl, uri }), cleanup)
+    const client = await connectControl(scratchControl)
     cleanup.defer(async () => client.close())
     await client.call('status', {}, { timeoutMs: ANSWER_MS_MAX })
     await exchange(uri)
