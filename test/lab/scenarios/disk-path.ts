@@ -11,6 +11,8 @@ const BELOW = 'below'
 const SECTORS = 131_072
 /** A block that the disk refuses (sectors). */
 const BAD = 40_000
+/** As many as the guest writes to within a second or two. */
+const BAD_SECTORS = 2048
 const SWAPS = 20
 const DEATHS = 20
 /** Longest time without an acknowledged write that a dead or hung proxy may cause (ms). */
@@ -111,7 +113,7 @@ const diskError: Scenario = {
     await path.ask('start')
     const told = path.ask('event')
     const load = `dmsetup load ${BELOW} && dmsetup resume ${BELOW}`
-    await lab.a.run(load, { input: withBadBlock() })
+    await lab.a.run(load, { input: withBadBlocks() })
     const { result } = await told
     if ((result as { event: string }).event !== 'lost') throw new Error('the proxy was replaced')
     await guest.expectWriting()
@@ -165,11 +167,11 @@ const discarded: Scenario = {
   },
 }
 
-function withBadBlock(): string {
-  const behind = BAD + 8
+function withBadBlocks(): string {
+  const behind = BAD + BAD_SECTORS
   const [device, start] = part(0).split(' ')
   const rest = `${behind} ${SECTORS - behind} linear ${device} ${Number(start) + behind}`
-  return `0 ${BAD} linear ${part(0)}\n${BAD} 8 error\n${rest}\n`
+  return `0 ${BAD} linear ${part(0)}\n${BAD} ${BAD_SECTORS} error\n${rest}\n`
 }
 
 function spread(all: readonly number[]): Figures {
