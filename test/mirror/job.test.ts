@@ -158,7 +158,7 @@ describe('a mirror job', () => {
       expect(parts.clock.now()).toBeLessThan(end)
       const written = start(parts.gate, write(0, value % 256))
       await runUntil(parts.clock, () => written.outcome !== undefined)
-      await settle(parts, new Promise(resolve => parts.clock.createTimer(resolve).arm(50)))
+      await settle(parts, new Promise<void>(resolve => parts.clock.createTimer(resolve).arm(50)))
     }
     expect(parts.job.status().error).toMatch('the target fails with EIO, again and again')
   })
