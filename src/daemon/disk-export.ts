@@ -103,9 +103,8 @@ export class DiskExport {
   /** Nobody writes through it any more. Harmless if done. Throws if the process does not end. */
   async end(): Promise<void> {
     this.#isClosed = true
-    if (this.#mark === undefined) return
     this.#child?.kill('SIGTERM')
-    await endProcess(this.#mark, STOP_MS_MAX)
+    if (this.#mark !== undefined) await endProcess(this.#mark, STOP_MS_MAX)
     this.#options.ports.giveBack(this.#port)
   }
 
