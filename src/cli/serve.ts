@@ -108,8 +108,10 @@ export async function serve(
   })
   const { listening } = proxy
   const started = `serving ${proxyOptions.path} at ${listening.join(' ')}`
+  // Who reads that it serves may stop it at once.
+  const stopped = untilStopped(proxy, context, log)
   context.output.result({ listening, pid: process.pid }, started)
-  return await untilStopped(proxy, context, log)
+  return await stopped
 }
 
 async function untilStopped(proxy: RunningProxy, context: Context, log: Logger): Promise<ExitCode> {
