@@ -1,7 +1,7 @@
 /** Every scenario, in the order in which they run. */
 import type { Scenario } from '../scenario.ts'
 import { badTargets } from './bad-target.ts'
-import { twoAtOnce, wrongKey } from './beside.ts'
+import { replayedKey, twoAtOnce, wrongKey } from './beside.ts'
 import { boot } from './boot.ts'
 import { diskPaths } from './disk-path.ts'
 import { destroyed, guestPowersOff, guestReboots } from './guest-ends.ts'
@@ -40,6 +40,7 @@ export const SCENARIOS: readonly Scenario[] = [
   givenAway,
   twoAtOnce,
   wrongKey,
+  replayedKey,
   ...badTargets,
   shortCut,
   longCut,
