@@ -35,12 +35,8 @@ export class GuestDevice {
     if (!device.hasTable) throw refuse('it has no table')
     if (device.hasLoadedTable) throw refuse('a table is loaded and waits; clear or resume it first')
     const table = await mapper.table(device.name)
-    const strange = table
-      .map(mapping => (mapping.type === 'other' ? mapping.kind : mapping.type))
-      .find(kind => !COPYABLE_KINDS.has(kind))
-    if (strange !== undefined) {
-      throw refuse(`its table has ${strange}; only linear and striped can be moved aside`)
-    }
+    const obstacle = obstacleIn(table)
+    if (obstacle !== undefined) throw refuse(obstacle)
     await checkBelow(mapper, device, refuse)
     return new GuestDevice(mapper, device.name, table)
   }
@@ -80,6 +76,14 @@ export class GuestDevice {
   async fail(): Promise<void> {
     await fence(this.#mapper, this.name)
   }
+}
+
+/** Why the table cannot be moved aside for a while; undefined if it can. */
+export function obstacleIn(table: Table): string | undefined {
+  const kinds = table.map(mapping => (mapping.type === 'other' ? mapping.kind : mapping.type))
+  const strange = kinds.find(kind => !COPYABLE_KINDS.has(kind))
+  if (strange === undefined) return undefined
+  return `its table has ${strange}; only linear and striped can be moved aside`
 }
 
 export function sameTable(one: Table, other: Table): boolean {

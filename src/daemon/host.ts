@@ -51,6 +51,8 @@ export interface GuestDevices {
 export interface PlainDevices {
   /** Name of the device-mapper device of these numbers, `major:minor`; undefined if it is none. */
   find(numbers: string): Promise<string | undefined>
+  /** Why nothing can be put under it, as under a thin volume; undefined if it can. */
+  obstacleOf(device: string): Promise<string | undefined>
   /** Writes down what it is made of. Throws, and nothing was written. */
   keep(disk: string, device: string): Promise<void>
   /** It was left as it had been found. Harmless if there is nothing to forget. */

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { obstacleIn } from '../chain/guest-device.ts'
 import { writeRecord } from '../chain/record.ts'
 import type { DeviceMapper } from '../host/device-mapper.ts'
 import type { Table } from '../host/dm-table.ts'
@@ -29,6 +30,10 @@ export class DmPlainDevices implements PlainDevices {
   async find(numbers: string): Promise<string | undefined> {
     const all = await this.#mapper.list()
     return all.find(({ major, minor }) => `${major}:${minor}` === numbers)?.name
+  }
+
+  async obstacleOf(device: string): Promise<string | undefined> {
+    return obstacleIn(await this.#mapper.table(device))
   }
 
   async keep(disk: string, device: string): Promise<void> {

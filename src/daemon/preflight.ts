@@ -100,6 +100,9 @@ async function findPlain({ host, journal }: SessionContext, vbd: Vbd): Promise<F
   const holding = journal.holding(disk)
   const isUnknown = holding.role === 'none' && holding.epoch === 0
   if (!isUnknown) checkOwner(disk, holding)
+  const obstacle = await host.plainDevices.obstacleOf(device)
+  if (obstacle !== undefined)
+    throw refuse(`disk ${vdev} is on ${device}, but ${obstacle}: ${REMEDY}`)
   const { size, blockSize } = place
   const epoch = isUnknown ? CLAIMED_EPOCH : holding.epoch
   return { vdev, disk, size, blockSize, epoch, device, isPrepared: false }

@@ -95,6 +95,21 @@ test.each([
   await expect(all.found()).rejects.toThrow(REMEDY)
 })
 
+test('a thin volume is refused before anything is begun, with what to do', async () => {
+  await using all = await setUp()
+  const thin = {
+    type: 'other',
+    start: 0,
+    length: 2048,
+    kind: 'thin',
+    parameters: '253:4 1',
+  } as const
+  await all.host.mapper.load('vg0-web1', [thin])
+  await all.host.mapper.resume('vg0-web1')
+  await expect(all.found()).rejects.toThrow('xvda is on vg0-web1, but its table has thin')
+  await expect(all.found()).rejects.toThrow(REMEDY)
+})
+
 test('a path that leads elsewhere since the guest was started is refused', async () => {
   await using all = await setUp()
   const other = await all.host.mapper.create('vg0-other', linearTable('8:1', 2048))
