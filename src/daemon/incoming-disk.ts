@@ -4,7 +4,7 @@ import { DiskExport } from './disk-export.ts'
 import type { GuestDevice } from './host.ts'
 import { refuse, type SessionContext, type SessionFolder } from './session-context.ts'
 import type { RecordedDisk } from './session-record.ts'
-import type { DiskState, DiskStatus } from './session-status.ts'
+import { type DiskState, type DiskStatus, restingStatus } from './session-status.ts'
 import { isOn, type Vbd, vbdsOf } from './vbds.ts'
 
 export class IncomingDisk implements RecordedDisk {
@@ -57,21 +57,7 @@ export class IncomingDisk implements RecordedDisk {
   }
 
   status(): DiskStatus {
-    const { vdev, disk, size, state } = this
-    return {
-      vdev,
-      disk,
-      size,
-      state,
-      dirtyBytes: 0,
-      copiedBytes: 0,
-      rateBytesPerSecond: 0,
-      dirtyRateBytesPerSecond: 0,
-      etaSeconds: null,
-      copyMode: null,
-      replacements: 0,
-      error: null,
-    }
+    return restingStatus(this)
   }
 }
 

@@ -12,7 +12,12 @@ import { endProcess } from './processes.ts'
 import { type SessionContext, SessionFolder, untilDone } from './session-context.ts'
 import { SessionProgress } from './session-progress.ts'
 import type { RecordedDisk, SessionRecord } from './session-record.ts'
-import type { DiskState, DiskStatus, SessionStatus } from './session-status.ts'
+import {
+  type DiskState,
+  type DiskStatus,
+  restingStatus,
+  type SessionStatus,
+} from './session-status.ts'
 import type { EndingDisk } from './source-disk.ts'
 import { SourceEnd } from './source-end.ts'
 
@@ -164,19 +169,6 @@ class RecoveredDisk implements EndingDisk {
 
   status(): DiskStatus {
     const { vdev, disk, size } = this
-    return {
-      vdev,
-      disk,
-      size,
-      state: this.#state,
-      dirtyBytes: 0,
-      copiedBytes: 0,
-      rateBytesPerSecond: 0,
-      dirtyRateBytesPerSecond: 0,
-      etaSeconds: null,
-      copyMode: null,
-      replacements: 0,
-      error: null,
-    }
+    return restingStatus({ vdev, disk, size, state: this.#state })
   }
 }

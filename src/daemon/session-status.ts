@@ -66,6 +66,27 @@ export interface DiskStatus {
   readonly error: string | null
 }
 
+/** Of a disk that nothing is copied to or from here. */
+export function restingStatus(
+  of: Pick<DiskStatus, 'vdev' | 'disk' | 'size' | 'state'>,
+): DiskStatus {
+  const { vdev, disk, size, state } = of
+  return {
+    vdev,
+    disk,
+    size,
+    state,
+    dirtyBytes: 0,
+    copiedBytes: 0,
+    rateBytesPerSecond: 0,
+    dirtyRateBytesPerSecond: 0,
+    etaSeconds: null,
+    copyMode: null,
+    replacements: 0,
+    error: null,
+  }
+}
+
 /**
  * `waiting`: the disks come first. `moving`: xl copies it while the guest runs. `suspended`: the
  * guest stands still. `starting`: permission to start has left. `done`, `ended`: it failed.
