@@ -53,7 +53,7 @@ export const migrate: Scenario = {
 export const migrateTwoDisks: Scenario = {
   name: 'migrate-two-disks',
   sentence: 'a guest that flushes moves with two disks, which are cut at one instant',
-  isCore: true,
+  isCore: false,
   run: lab => migrateOnce(lab, { disks: 2, load: 'flush' }),
 }
 

@@ -8,7 +8,7 @@ import type { Scenario } from '../scenario.ts'
 export const stockMigrate: Scenario = {
   name: 'stock-migrate',
   sentence: 'a stock xl migrate with shared storage keeps all writes; its downtime is the baseline',
-  isCore: false,
+  isCore: true,
   run: async ({ a, b, say }) => {
     await makeDisk(a, 'store', 0)
     await a.run(`dmsetup create web1 --table '${over('/dev/mapper/store 0')}'`)
