@@ -6,7 +6,7 @@ import { boot } from './boot.ts'
 import { diskPaths } from './disk-path.ts'
 import { destroyed, guestPowersOff, guestReboots } from './guest-ends.ts'
 import { kills } from './kill.ts'
-import { longCut, shortCut } from './link.ts'
+import { longCuts, shortCut } from './link.ts'
 import {
   migrate,
   migrateFile,
@@ -43,7 +43,7 @@ export const SCENARIOS: readonly Scenario[] = [
   replayedKey,
   ...badTargets,
   shortCut,
-  longCut,
+  ...longCuts,
   rebootSource,
   rebootDestination,
   rebootOwner,

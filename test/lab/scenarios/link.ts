@@ -1,5 +1,5 @@
 import { seconds, sleep } from '../clock.ts'
-import { migrateUntil } from '../migration.ts'
+import { type Moment, migrateUntil } from '../migration.ts'
 import { expectOneOwner } from '../outcome.ts'
 import type { Scenario } from '../scenario.ts'
 
@@ -25,17 +25,29 @@ export const shortCut: Scenario = {
   },
 }
 
-export const longCut: Scenario = {
-  name: 'cable-out-long',
-  sentence: 'a cable that is out for a minute while memory moves ends the migration at the source',
-  isCore: false,
-  run: async lab => {
-    const { a, b } = lab
-    const { guest, migration } = await migrateUntil(lab, 'memory')
-    await b.machine.setCable(false)
-    await sleep(LONG_MS)
-    await b.machine.setCable(true)
-    const exitCode = await migration.end()
-    return { exit: exitCode, ...(await expectOneOwner(lab, guest, a)) }
-  },
+/** Who gives up when; `expected`: the guest's host afterwards, one of both if left out. */
+function longCut(name: string, moment: Moment, what: string, expected?: 'a'): Scenario {
+  return {
+    name,
+    sentence: `a cable that is out for a minute ${what}`,
+    isCore: false,
+    run: async lab => {
+      const { guest, migration } = await migrateUntil(lab, moment)
+      await lab.b.machine.setCable(false)
+      await sleep(LONG_MS)
+      await lab.b.machine.setCable(true)
+      const exitCode = await migration.end()
+      const figures = await expectOneOwner(lab, guest, expected && lab[expected])
+      if ((exitCode === 0) !== (figures.owner === lab.b.name)) {
+        throw new Error(`exit code ${exitCode}, but the guest is on ${figures.owner}`)
+      }
+      return { exit: exitCode, ...figures }
+    },
+  }
 }
+
+export const longCuts: readonly Scenario[] = [
+  longCut('cable-out-copying', 'copying', 'in mid-copy ends the migration at the source', 'a'),
+  longCut('cable-out-memory', 'memory', 'while memory moves ends it at the source', 'a'),
+  longCut('cable-out-switchover', 'switchover', 'after the suspend leaves one owner'),
+]
