@@ -4,7 +4,7 @@
  */
 import type { Host } from './host.ts'
 
-export const DISK_MIB = 64
+export const DISK_MIB = 32
 const SECTORS = (DISK_MIB * 1024 * 1024) / 512
 
 /** Where part `index` of the second disk begins, in dm's own words. */
