@@ -140,7 +140,7 @@ export class Guest {
 }
 
 function configuration(options: GuestOptions): string {
-  const { name, type = 'pvh', memoryMib = 72, disks } = options
+  const { name, type = 'pvh', memoryMib = 96, disks } = options
   const vdevs = disks.map((_disk, index) => `xvd${'abcd'[index]}`)
   const kernelOptions = `console=hvc0 quiet loglevel=4 mitigations=off nopti rdinit=/init`
   const specifications = disks.map((disk, index) => `"vdev=${vdevs[index]},${disk}"`)
