@@ -84,6 +84,7 @@ export async function setPlaces(
 
 /** When something happens to a migration: at the first report of it that looks so. */
 export const MOMENTS = {
+  setup: status => status.phase === 'setup',
   copying: status => status.phase === 'active' && status.disks.some(disk => disk.copiedBytes > 0),
   /** xl has begun. */
   'memory-begins': status => status.memory.state === 'moving',

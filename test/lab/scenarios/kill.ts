@@ -25,6 +25,7 @@ type Victim = keyof typeof VICTIMS
 type KillMoment = Exclude<Moment, 'memory-begins'>
 
 const WORDS: Readonly<Record<KillMoment, string>> = {
+  setup: 'as soon as there is one',
   copying: 'while the disk is copied',
   memory: 'while memory moves',
   switchover: 'between suspend and the end',
@@ -35,6 +36,9 @@ const WORDS: Readonly<Record<KillMoment, string>> = {
  * `destination`: it has succeeded all the same. `one`: whichever was first, but exactly one.
  */
 type Expected = 'source' | 'destination' | 'one'
+
+/** While a session is set up (s). */
+const APPEARS_S = 60
 
 /** Longest time without an acknowledged write that a killed proxy may cause (ms). */
 const STALL_MS_MAX = 2000
@@ -47,15 +51,19 @@ interface Cell {
 }
 
 const CELLS: readonly Cell[] = [
+  { victim: 'source-proxy', moment: 'setup', expected: 'one' },
   { victim: 'source-proxy', moment: 'copying', expected: 'destination', isCore: true },
   { victim: 'source-proxy', moment: 'memory', expected: 'one' },
   { victim: 'source-proxy', moment: 'switchover', expected: 'one' },
+  { victim: 'destination-proxy', moment: 'setup', expected: 'one' },
   { victim: 'destination-proxy', moment: 'copying', expected: 'destination' },
   { victim: 'destination-proxy', moment: 'memory', expected: 'one' },
   { victim: 'destination-proxy', moment: 'switchover', expected: 'one' },
+  { victim: 'source-daemon', moment: 'setup', expected: 'source' },
   { victim: 'source-daemon', moment: 'copying', expected: 'source' },
   { victim: 'source-daemon', moment: 'memory', expected: 'source' },
   { victim: 'source-daemon', moment: 'switchover', expected: 'one' },
+  { victim: 'destination-daemon', moment: 'setup', expected: 'source' },
   { victim: 'destination-daemon', moment: 'copying', expected: 'source' },
   { victim: 'destination-daemon', moment: 'memory', expected: 'source' },
   { victim: 'destination-daemon', moment: 'switchover', expected: 'one' },
@@ -69,8 +77,10 @@ const CELLS: readonly Cell[] = [
   { victim: 'destination-xl', moment: 'switchover', expected: 'one' },
   { victim: 'memory-ssh', moment: 'memory', expected: 'source' },
   { victim: 'memory-ssh', moment: 'switchover', expected: 'one' },
+  { victim: 'channel-ssh', moment: 'setup', expected: 'source' },
   { victim: 'channel-ssh', moment: 'copying', expected: 'source' },
   { victim: 'channel-ssh', moment: 'memory', expected: 'one' },
+  { victim: 'command', moment: 'setup', expected: 'source' },
   { victim: 'command', moment: 'copying', expected: 'source' },
   { victim: 'command', moment: 'memory', expected: 'source' },
 ]
@@ -104,11 +114,14 @@ export const kills: readonly Scenario[] = CELLS.map(cell => ({
 }))
 
 /**
- * Throws if there is nobody of that kind. The oldest, where there are several: beside the proxy in
- * the path the next one stands by.
+ * Throws if there is nobody of that kind before long. The oldest, where there are several: beside
+ * the proxy in the path the next one stands by.
  */
 async function kill(host: Host, pattern: string): Promise<void> {
-  await host.run(`pkill -9 -o -f -- '${pattern}'`)
+  const once = `pkill -9 -o -f -- '${pattern}'`
+  await host.run(`timeout ${APPEARS_S} sh -c "until ${once}; do sleep 0.1; done"`, {
+    timeoutMs: 2 * APPEARS_S * 1000,
+  })
 }
 
 async function stallOf(
