@@ -198,8 +198,8 @@ export class MirrorJob
 
   copyFailed(side: 'source' | 'target', target: Target, error: number, offset: number): void {
     if (target !== this.#target) return
-    if (side === 'target') this.targetFailed(target, error)
-    else this.#countFailure(`reading the disk at offset ${offset} fails with ${errnoName(error)}`)
+    if (side === 'target') this.targetFailed(target, error, offset)
+    else this.#countFailure(`reading the disk fails with ${errnoName(error)}`, offset)
   }
 
   copierIdle(): void {
@@ -212,7 +212,8 @@ export class MirrorJob
     if (this.state === 'ready') this.#state.enter('running')
   }
 
-  targetFailed(target: Target, error: number): void {
+  /** `offset`: of what the copier could not write. */
+  targetFailed(target: Target, error: number, offset?: number): void {
     if (target !== this.#target) return
     this.#conductor.record.failed(this.#clock.now())
     const problem = fatalProblem(error)
@@ -222,7 +223,7 @@ export class MirrorJob
       this.#loseTarget('the target has gone away: reconnecting')
     } else {
       this.#filter.forwardTo(undefined)
-      this.#countFailure(`the target fails with ${errnoName(error)}`)
+      this.#countFailure(`the target fails with ${errnoName(error)}`, offset)
     }
   }
 
@@ -239,10 +240,11 @@ export class MirrorJob
     this.#loseTarget(`the target has not answered for ${SILENCE_MS_MAX} ms: reconnecting`)
   }
 
-  #countFailure(what: string): void {
-    const pauseMs = this.#conductor.record.copyFailed(this.#clock.now())
+  #countFailure(what: string, offset?: number): void {
+    const pauseMs = this.#conductor.record.copyFailed(this.#clock.now(), offset)
+    const place = offset === undefined ? '' : ` at offset ${offset}`
     if (pauseMs !== undefined) this.#copier.backOff(pauseMs)
-    else this.#conclude('failed', `${what}, again and again: mend it and start anew`)
+    else this.#conclude('failed', `${what}${place}, again and again: mend it and start anew`)
   }
 
   /**

@@ -4,8 +4,8 @@
  */
 
 /**
- * Failures in a row that end a job, and the pauses between them (milliseconds). What fails during a
- * pause was under way before it, and does not count again.
+ * More failures than this in a row, or of one place, end a job. The pauses between them
+ * (milliseconds): what fails during a pause was under way before it, and does not count again.
  */
 export const FAILURES_MAX = 16
 export const FAILURE_PAUSE_MS = 10
@@ -15,6 +15,8 @@ export const FAILURE_PAUSE_MS_MAX = 2000
  * between two of them says nothing: a disk may be broken in one place.
  */
 export const FAILURE_MEMORY_MS = 10_000
+/** As much as the copier takes at once: a bad block fails from within here each time (bytes). */
+export const PLACE_BYTES = 2 * 1024 * 1024
 /** A target that owes an answer and gives none to anybody for this long is lost (milliseconds). */
 export const SILENCE_MS_MAX = 30_000
 /** Stalls closer together than this are one: the requests that were in flight when it began. */
@@ -29,6 +31,8 @@ export class TargetRecord {
   #errors = 0
   #failuresInARow = 0
   #lastFailureAt = -Infinity
+  /** By place; however long a pass takes, that of one bad block is to be the last one some day. */
+  readonly #failures = new Map<number, number>()
   #pausedUntil = -Infinity
   #answeredAt = 0
 
@@ -52,6 +56,8 @@ export class TargetRecord {
   /** It is connected. */
   begins(now: number): void {
     this.#failuresInARow = 0
+    this.#pausedUntil = now
+    this.#failures.clear()
     this.#answeredAt = now
   }
 
@@ -81,18 +87,26 @@ export class TargetRecord {
   }
 
   /**
-   * Something cannot be copied. How long to wait before it is tried again (milliseconds), or
-   * undefined when that was too often.
+   * Something cannot be copied, at `offset` if it was the copier's. How long to wait before it is
+   * tried again (milliseconds), or undefined when that was too often.
    */
-  copyFailed(now: number): number | undefined {
+  copyFailed(now: number, offset?: number): number | undefined {
     if (now < this.#pausedUntil) return this.#pausedUntil - now
+    const failures = offset === undefined ? 0 : this.#countAt(offset)
     if (now - this.#lastFailureAt > FAILURE_MEMORY_MS) this.#failuresInARow = 0
     this.#lastFailureAt = now
     this.#failuresInARow++
-    if (this.#failuresInARow > FAILURES_MAX) return undefined
+    if (Math.max(this.#failuresInARow, failures) > FAILURES_MAX) return undefined
     const pauseMs = FAILURE_PAUSE_MS * 2 ** (this.#failuresInARow - 1)
     this.#pausedUntil = now + Math.min(FAILURE_PAUSE_MS_MAX, pauseMs)
     return this.#pausedUntil - now
+  }
+
+  #countAt(offset: number): number {
+    const place = Math.floor(offset / PLACE_BYTES)
+    const failures = (this.#failures.get(place) ?? 0) + 1
+    this.#failures.set(place, failures)
+    return failures
   }
 
   #notePause(now: number): void {

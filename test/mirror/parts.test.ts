@@ -9,6 +9,7 @@ import { targetProblem } from '../../src/mirror/target-check.ts'
 import {
   FAILURE_MEMORY_MS,
   FAILURES_MAX,
+  PLACE_BYTES,
   SAME_STALL_MS,
   SILENCE_MS_MAX,
   TargetRecord,
@@ -160,6 +161,18 @@ describe('the record of a target', () => {
     const record = new TargetRecord()
     expect([0, 4, 9].map(now => record.copyFailed(now))).toEqual([10, 6, 1])
     expect(record.copyFailed(10)).toBe(20)
+  })
+
+  it('gives up on one bad place, however long a pass takes, and not on many', () => {
+    const record = new TargetRecord()
+    const place = (count: number) => count * PLACE_BYTES
+    const fail = (count: number, offset: number) =>
+      record.copyFailed(count * 2 * FAILURE_MEMORY_MS, offset)
+    for (let count = 1; count <= 100; count++) expect(fail(count, place(count))).toBe(10)
+    for (let count = 101; count < 100 + FAILURES_MAX; count++) {
+      expect(fail(count, place(50) + count)).toBe(10)
+    }
+    expect(fail(200, place(50))).toBeUndefined()
   })
 
   it('starts anew with a connection, and when nothing has failed for a while', () => {
