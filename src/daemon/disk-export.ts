@@ -58,6 +58,10 @@ export class DiskExport {
   async start(): Promise<void> {
     const { command, path, name, keyFile, ports, logFile, log, started } = this.#options
     if (this.#port === 0) this.#port = await ports.take()
+    if (this.#isClosed) {
+      ports.giveBack(this.#port)
+      throw ControlError.refuse('refused', `${path} is not exported any more`)
+    }
     const [program, ...words] = command
     const scheme = keyFile === undefined ? 'nbd' : 'nbds'
     // All addresses of this host: which one the source uses is not known here.
@@ -94,18 +98,25 @@ export class DiskExport {
   }
 
   async #restart(): Promise<void> {
-    if (++this.#restarts > RESTARTS_MAX) return
-    await new Promise(resolve => setTimeout(resolve, RESTART_PAUSE_MS))
-    if (this.#isClosed) return
-    await this.start().catch(error => this.#options.log.error({ err: error }, 'export is gone'))
+    while (++this.#restarts <= RESTARTS_MAX) {
+      await new Promise(resolve => setTimeout(resolve, RESTART_PAUSE_MS))
+      if (this.#isClosed) return
+      const failed = (error: Error): Error => error
+      const error = await this.start().then(() => undefined, failed)
+      if (error === undefined) return
+      this.#options.log.error({ err: error }, 'export does not start again')
+    }
   }
 
   /** Nobody writes through it any more. Harmless if done. Throws if the process does not end. */
   async end(): Promise<void> {
     this.#isClosed = true
     this.#child?.kill('SIGTERM')
-    if (this.#mark !== undefined) await endProcess(this.#mark, STOP_MS_MAX)
-    this.#options.ports.giveBack(this.#port)
+    try {
+      if (this.#mark !== undefined) await endProcess(this.#mark, STOP_MS_MAX)
+    } finally {
+      this.#options.ports.giveBack(this.#port)
+    }
   }
 
   /** The same, and what was written is durable. */

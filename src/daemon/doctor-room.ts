@@ -29,7 +29,8 @@ export async function lookAtMemory(needed: number): Promise<Finding> {
   const name = 'memory'
   try {
     const { stdout } = await runCommand(['xl', 'info', 'free_memory'], { timeoutMs: XL_MS_MAX })
-    return memoryFinding(needed, Number(stdout.trim()))
+    if (!/^\d+$/.test(stdout.trim())) throw new Error(`xl says ${JSON.stringify(stdout)}`)
+    return memoryFinding(needed, Number(stdout))
   } catch (error) {
     const remedy = 'make `xl info free_memory` work'
     return { name, state: 'bad', found: messageOf(error), remedy }
@@ -60,24 +61,39 @@ export function spaceFinding(disk: string, missing: number, free: number): Findi
   return { name: `space for ${disk}`.slice(0, 64), state: 'warning', found, remedy }
 }
 
-/** Listens for a while as an export would, for the other host to try. Rejects if it cannot. */
+/**
+ * Listens as an export would, until the other host has tried it once, or for a while. Rejects if it
+ * cannot.
+ */
 export async function openTrialPort({ host }: SessionContext): Promise<number> {
   const wanted = await host.exportPorts.take()
-  const server = net.createServer(socket => socket.destroy())
+  const server = net.createServer(socket => {
+    socket.destroy()
+    end()
+  })
+  const timer = setTimeout(() => end(), TRIAL_MS_MAX).unref()
   const end = (): void => {
-    server.close()
+    clearTimeout(timer)
+    if (server.listening) server.close()
     host.exportPorts.giveBack(wanted)
   }
   server.listen(wanted, '0.0.0.0')
   try {
     await once(server, 'listening')
   } catch (error) {
-    host.exportPorts.giveBack(wanted)
+    end()
     throw error
   }
-  setTimeout(end, TRIAL_MS_MAX).unref()
+  // Of a connection that cannot be accepted: whoever tries it will say so.
+  server.on('error', () => {})
   server.unref()
   return (server.address() as AddressInfo).port
+}
+
+/** What is found if there is no port to try. */
+export function noPort(error: unknown): Finding {
+  const remedy = 'wait for the sessions that have them, or correct the file'
+  return { name: 'port', state: 'bad', found: messageOf(error), remedy }
 }
 
 /** Whether a port that the other host has just opened is reached from here. */

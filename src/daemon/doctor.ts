@@ -4,7 +4,14 @@ import type { ControlHandlers } from '../control/server-connection.ts'
 import { runCommand } from '../host/run-command.ts'
 import { describeHoldings } from '../migration/journal.ts'
 import { describe } from '../migration/roles.ts'
-import { lookAtMemory, lookAtSpace, memoryOf, openTrialPort, tryPort } from './doctor-room.ts'
+import {
+  lookAtMemory,
+  lookAtSpace,
+  memoryOf,
+  noPort,
+  openTrialPort,
+  tryPort,
+} from './doctor-room.ts'
 import { placesFor } from './incoming-disk.ts'
 import type { DaemonVerbs } from './messages.ts'
 import { findGuest } from './preflight.ts'
@@ -27,7 +34,11 @@ export function doctorOf(
     if (memoryMiB !== undefined) here.push(await lookAtMemory(memoryMiB))
     const guest = domain === undefined ? undefined : await lookAtGuest(context, domain)
     if (guest !== undefined) here.push(guest.finding)
-    if (isTrial) return { here, there: [], port: await openTrialPort(context) }
+    if (isTrial) {
+      const port = await openTrialPort(context).catch(noPort)
+      if (typeof port === 'number') return { here, there: [], port }
+      return { here: [...here, port], there: [] }
+    }
     if (host === undefined) return { here, there: [] }
     const peer = sessions.peer({ host, ssh })
     try {

@@ -58,7 +58,7 @@ function readRange(file: string): PortRange | undefined {
     .map(Number)
   if (lines.length === 0) return undefined
   if (lines.length === 1 && min > 0 && min <= max && max <= PORT_MAX) return { min, max }
-  const problem = `${file} is no range of ports like 49152-49215: correct it, or remove it`
+  const problem = `${file} is no range of ports like 10810-10873: correct it, or remove it`
   throw ControlError.refuse('refused', problem)
 }
 

@@ -3,9 +3,13 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import net, { type AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { pino } from 'pino'
 import { expect, test } from 'vitest'
+import { DiskExport } from '../../src/daemon/disk-export.ts'
 import { memoryFinding, spaceFinding } from '../../src/daemon/doctor-room.ts'
 import { ExportPorts } from '../../src/daemon/export-ports.ts'
+import { BLKFERRY } from '../../src/demo/serve-process.ts'
+import { makeDisk } from '../support/blkferry.ts'
 import { temporary } from '../support/temporary.ts'
 import { SOON, TwoHosts } from './two-hosts.ts'
 
@@ -47,7 +51,7 @@ test.each(['5', '10-', '10-9', '0-5', '1-65536', 'a-b', '1-2\n3-4', '1-2 3'])(
     await using folder = await temporary()
     writeFileSync(folder.file('ports'), content)
     const taking = new ExportPorts(folder.file('ports')).take()
-    await expect(taking).rejects.toThrow('is no range of ports like 49152-49215: correct it')
+    await expect(taking).rejects.toThrow('is no range of ports like 10810-10873: correct it')
   },
 )
 
@@ -62,6 +66,40 @@ test('exports listen in the range, and the doctor reaches them', async () => {
   const { here } = await hosts.client(source).call('doctor', asked, SOON)
   const found = `disks can go to 127.0.0.1:${port}`
   expect(here).toContainEqual({ name: 'port', state: 'good', found })
+  // A migration may follow at once.
+  expect(await destination.exportPorts.take()).toBe(port)
+  const { there } = await hosts.client(source).call('doctor', asked, SOON)
+  expect(there.find(({ name }) => name === 'port')).toMatchObject({
+    state: 'bad',
+    found: expect.stringContaining('is free: widen the range'),
+  })
+  expect(there.length).toBeGreaterThan(5)
+})
+
+test('an export that is over before it has a port starts no process', async () => {
+  await using folder = await temporary()
+  const { port, close } = await usedPort()
+  await close()
+  writeFileSync(folder.file('ports'), `${port}-${port}`)
+  const ports = new ExportPorts(folder.file('ports'))
+  let isStarted = false
+  const one = new DiskExport({
+    command: [process.execPath, BLKFERRY],
+    path: await makeDisk(folder.file('disk'), 4096),
+    name: 'web1',
+    keyFile: undefined,
+    ports,
+    logFile: folder.file('log'),
+    log: pino({ level: 'silent' }),
+    started: () => {
+      isStarted = true
+    },
+  })
+  const refused = expect(one.start()).rejects.toThrow('is not exported any more')
+  await one.end()
+  await refused
+  expect(isStarted).toBe(false)
+  expect(await ports.take()).toBe(port)
 })
 
 test('a migration goes through the only port of the range', async () => {
