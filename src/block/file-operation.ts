@@ -245,7 +245,8 @@ export class FileOperation implements Operation {
   #sync(): void {
     const { fd, engine, isInMemory } = this.#owner
     this.#step = 'sync'
-    if (isInMemory && fdatasync(fd) === 0) this.settle(0)
+    // Once only: a second one would succeed, and mean nothing.
+    if (isInMemory) this.settle(fdatasync(fd))
     else engine.sync(fd, this)
   }
 

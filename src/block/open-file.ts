@@ -220,7 +220,7 @@ function examineFile(path: string, fd: number, isReadOnly: boolean, isDirect: bo
     isDirect,
     canPunch: !isReadOnly && canPunchFile(fd, size),
     canSeekData: canSeekData(fd),
-    isInMemory: MEMORY_FILE_SYSTEMS.includes(statfsSync(path).type),
+    isInMemory: MEMORY_FILE_SYSTEMS.includes(statfsSync(`/proc/self/fd/${fd}`).type),
   }
 }
 
