@@ -198,8 +198,10 @@ export class Dispatcher {
   }
 }
 
-function isPromptSend({ opcode, length }: Flight): boolean {
-  return opcode === IORING_OP.SENDMSG && length <= PROMPT_LENGTH_MAX
+function isPromptSend({ opcode, length, socket }: Flight): boolean {
+  if (opcode !== IORING_OP.SENDMSG || length > PROMPT_LENGTH_MAX) return false
+  // Otherwise nothing but the send can happen there, and somebody waits for just that.
+  return socket!.isReceiving
 }
 
 function outcomeOf(flight: Flight, result: number): number {

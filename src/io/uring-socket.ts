@@ -37,6 +37,10 @@ export class UringSocket implements EngineSocket {
     this.#fd = fd
   }
 
+  get isReceiving(): boolean {
+    return this.#recv !== undefined
+  }
+
   recv(memory: Memory, at: number, length: number, all: boolean, operation: Operation): void {
     assert(!this.#recv, 'socket: a receive is under way')
     assert(at >= 0 && length > 0 && at + length <= memory.bytes.length, 'recv: outside its memory')
