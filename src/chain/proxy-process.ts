@@ -159,7 +159,11 @@ export class ProxyProcess {
   #clearAway(): void {
     if (this.#child.pid === undefined) return
     const folder = rehearsalFolder(this.#names.control, this.#child.pid)
-    rmSync(folder, { recursive: true, force: true })
+    try {
+      rmSync(folder, { recursive: true, force: true })
+    } catch {
+      // That it has ended must be said all the same; the folder is on a tmpfs.
+    }
   }
 
   #lastWords(): string {

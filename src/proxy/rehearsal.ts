@@ -4,7 +4,7 @@
  * mirrors it: every module is loaded and every function on the way of a request has been compiled,
  * in both threads.
  */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
@@ -25,8 +25,8 @@ const ROUNDS = 30
 const ANSWER_MS_MAX = 60_000
 const GRANULARITY = 64 * 1024
 const READY_POLL_MS = 20
-/** How often it is looked whether the mirror is ready: for as long as an answer may take. */
-const READY_POLLS_MAX = ANSWER_MS_MAX / READY_POLL_MS
+/** How often it is looked whether the mirror is ready. A guest may wait for us, so not for long. */
+const READY_POLLS_MAX = 250
 
 export type Serve = (options: ProxyOptions, cleanup: Cleanup) => Promise<unknown>
 
@@ -39,14 +39,9 @@ export async function rehearse(
   serve: Serve,
   closeDisk: () => Promise<void>,
 ): Promise<void> {
-  // Where the control socket is to be there is room and a tmpfs, and nobody else.
-  const control = options.control ?? join(tmpdir(), 'control')
   // What lies idle would be thrown away again.
   setFlagsFromString('--no-flush-bytecode')
-  const folder = rehearsalFolder(control, process.pid)
-  // Of an earlier process of this number.
-  rmSync(folder, { recursive: true, force: true })
-  mkdirSync(folder, { mode: 0o700 })
+  const folder = makeFolder(options.control)
   const cleanup = new Cleanup()
   cleanup.defer(async () => rmSync(folder, { recursive: true }))
   try {
@@ -64,6 +59,16 @@ export async function rehearse(
   } finally {
     await cleanup.run()
   }
+}
+
+/** Where the control socket is to be there is room and a tmpfs, and nobody else. */
+function makeFolder(control: string | undefined): string {
+  if (control === undefined) return mkdtempSync(join(tmpdir(), 'blkferry-rehearsal-'))
+  const folder = rehearsalFolder(control, process.pid)
+  // Of an earlier process of this number.
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { mode: 0o700 })
+  return folder
 }
 
 function scratchOptions(
@@ -119,7 +124,9 @@ async function mirror(
   await client.call('mirror-start', params, timeout)
   await exchange(uri)
   for (let polls = 0; polls < READY_POLLS_MAX; polls++) {
-    if ((await client.call('mirror-status', {}, timeout)).state === 'ready') break
+    const { state, error } = await client.call('mirror-status', {}, timeout)
+    if (state === 'concluded') throw new Error(`the scratch mirror has ended: ${error}`)
+    if (state === 'ready') break
     await sleep(READY_POLL_MS)
   }
   await exchange(uri)
