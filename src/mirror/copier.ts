@@ -11,13 +11,14 @@ import assert from 'node:assert/strict'
 import type { BlockDevice } from '../block/device.ts'
 import { InFlight } from '../block/in-flight.ts'
 import type { Clock, Timer } from '../io/clock.ts'
-import type { CopierListener, CopierOptions, GuestActivity } from './copier-options.ts'
+import type { CopierListener, CopierOptions } from './copier-options.ts'
 import {
   CopyOperation,
   type CopyOperationOwner,
   type CopyOutcome,
   SLOW_ZEROES_MAX,
 } from './copy-operation.ts'
+import { BUSY_MS, Pace } from './pace.ts'
 import { SourceMap } from './source-map.ts'
 import type { Target } from './target.ts'
 import { TokenBucket } from './token-bucket.ts'
@@ -25,14 +26,6 @@ import type { Tracking } from './tracking.ts'
 
 /** Longest run of holes or zeroes in one operation (bytes). */
 export const ZEROES_MAX = 256 * 1024 * 1024
-/** Operations, and bytes of each, while there are guest requests. */
-export const BUSY_OPERATIONS_MAX = 2
-export const BUSY_LENGTH_MAX = 256 * 1024
-/**
- * How long after a guest request the copier still holds back (milliseconds): a guest that waits
- * for the copier must not count as idle for that.
- */
-export const BUSY_MS = 20
 /** How soon it looks again when all that is dirty was in use (milliseconds). */
 export const RETRY_MS = 2
 
@@ -43,13 +36,13 @@ export class Copier implements CopyOperationOwner {
   readonly source: BlockDevice
   readonly tracking: Tracking
   readonly #clock: Clock
-  readonly #guest: GuestActivity
   readonly #listener: CopierListener
   readonly #operations: readonly CopyOperation[]
   readonly #free: CopyOperation[]
   readonly #lengthMax: number
   readonly #bucket = new TokenBucket()
   readonly #map: SourceMap
+  readonly #pace: Pace
   readonly #timer: Timer
   #target: Target | undefined
   #cursor = 0
@@ -68,7 +61,6 @@ export class Copier implements CopyOperationOwner {
     this.source = source
     this.tracking = tracking
     this.#clock = clock
-    this.#guest = guest
     this.#listener = listener
     this.#lengthMax = memory[0]!.bytes.length
     const { granularity } = tracking.bitmap
@@ -77,6 +69,8 @@ export class Copier implements CopyOperationOwner {
     this.#operations = memory.map((piece, slot) => new CopyOperation(this, slot, piece))
     this.#free = [...this.#operations]
     this.#map = new SourceMap(source, tracking.bitmap, () => this.#pump())
+    const room = { operationsMax: memory.length, lengthMax: this.#lengthMax }
+    this.#pace = new Pace({ clock, guest, tracking }, room)
     this.#timer = clock.createTimer(() => this.#pump())
   }
 
@@ -136,6 +130,7 @@ export class Copier implements CopyOperationOwner {
     this.#target = target
     this.#zeroesMax = ZEROES_MAX
     this.#pausedUntil = -Infinity
+    this.#pace.begin()
     this.#pump()
   }
 
@@ -174,6 +169,7 @@ export class Copier implements CopyOperationOwner {
     switch (outcome) {
       case 'copied':
         this.#copiedBytes += length
+        this.#pace.tookSince(operation.startedAt)
         this.#listener.copied()
         break
       case 'zeroed':
@@ -250,7 +246,9 @@ export class Copier implements CopyOperationOwner {
     const end = this.#map.runEnd(first, bitmap.runEnd(first, limit))
     this.#cursor = end
     this.#inFlight.enter()
-    this.#free.pop()!.start(this.#target!, first, end, isZeroes)
+    const operation = this.#free.pop()!
+    operation.startedAt = this.#clock.now()
+    operation.start(this.#target!, first, end, isZeroes)
   }
 
   #mayBegin(): boolean {
@@ -267,7 +265,7 @@ export class Copier implements CopyOperationOwner {
       return false
     }
     if (this.#isHurried) return true
-    if (this.#isGuestBusy() && this.operationsCount >= BUSY_OPERATIONS_MAX) {
+    if (this.operationsCount >= this.#pace.operationsMax) {
       this.#arm(BUSY_MS)
       return false
     }
@@ -277,19 +275,13 @@ export class Copier implements CopyOperationOwner {
   }
 
   #dataLengthMax(): number {
-    return this.#isGuestBusy() && !this.#isHurried
-      ? Math.min(this.#lengthMax, BUSY_LENGTH_MAX)
-      : this.#lengthMax
+    return this.#isHurried ? this.#lengthMax : this.#pace.lengthMax
   }
 
   #zeroLengthMax(): number {
     const { info, canFastZero } = this.#target!
     if (!info.canWriteZeroes) return this.#lengthMax
     return canFastZero || info.canBlockStatus ? this.#zeroesMax : SLOW_ZEROES_MAX
-  }
-
-  #isGuestBusy(): boolean {
-    return this.tracking.writesCount > 0 || this.#clock.now() - this.#guest.lastRequestAt < BUSY_MS
   }
 
   #arm(delayMs: number): void {

@@ -55,6 +55,8 @@ export interface CopyOperationOwner {
 
 export class CopyOperation implements Completion, HoldOwner {
   readonly slot: number
+  /** The copier's note. */
+  startedAt = 0
   readonly #owner: CopyOperationOwner
   readonly #memory: Memory
   readonly #hold = new RangeHold(this)
