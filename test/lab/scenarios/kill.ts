@@ -58,7 +58,6 @@ const CELLS: readonly Cell[] = [
   { victim: 'destination-proxy', moment: 'setup', expected: 'one' },
   { victim: 'destination-proxy', moment: 'copying', expected: 'destination' },
   { victim: 'destination-proxy', moment: 'memory', expected: 'one' },
-  { victim: 'destination-proxy', moment: 'switchover', expected: 'one' },
   { victim: 'source-daemon', moment: 'setup', expected: 'source' },
   { victim: 'source-daemon', moment: 'copying', expected: 'source' },
   { victim: 'source-daemon', moment: 'memory', expected: 'source' },
