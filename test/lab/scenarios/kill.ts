@@ -62,7 +62,7 @@ const CELLS: readonly Cell[] = [
   { victim: 'source-daemon', moment: 'copying', expected: 'source' },
   { victim: 'source-daemon', moment: 'memory', expected: 'source' },
   { victim: 'source-daemon', moment: 'switchover', expected: 'one' },
-  { victim: 'destination-daemon', moment: 'setup', expected: 'source' },
+  { victim: 'destination-daemon', moment: 'setup', expected: 'one' },
   { victim: 'destination-daemon', moment: 'copying', expected: 'source' },
   { victim: 'destination-daemon', moment: 'memory', expected: 'source' },
   { victim: 'destination-daemon', moment: 'switchover', expected: 'one' },
