@@ -8,14 +8,14 @@ const GONE_MS = 60_000
 const CREATE = { timeoutMs: 120_000 }
 
 /** `end`: a script on the guest's host. Its configuration has any end destroy the domain. */
-function guestEnds(name: string, what: string, end: string): Scenario {
+function guestEnds(name: string, what: string, end: string, type: 'pvh' | 'pv' = 'pvh'): Scenario {
   return {
     name,
     sentence: `a guest that ${what} in mid-copy is gone, and so is its migration`,
     isCore: false,
     run: async lab => {
       const { a, b } = lab
-      const { guest, migration } = await migrateUntil(lab, 'copying')
+      const { guest, migration } = await migrateUntil(lab, 'copying', { type })
       await a.run(end)
       const exitCode = await migration.end()
       if (exitCode === 0) throw new Error('a migration without a guest ended with 0')
@@ -36,5 +36,13 @@ export const destroyed = guestEnds('destroyed', 'is destroyed', `xl destroy ${GU
 /** Without a program for it in the guest, its kernel reboots by itself. */
 export const guestReboots = guestEnds('guest-reboots', 'reboots', `xl reboot ${GUEST}`)
 
-/** What the guest's kernel does on SysRq-o: there is no program in it that an order would start. */
-export const guestPowersOff = guestEnds('guest-powers-off', 'powers off', `xl sysrq ${GUEST} o`)
+/**
+ * What the guest's kernel does on SysRq-o: there is no program in it that an order would start. A
+ * PVH guest of this kernel halts for ever instead, and Xen hears nothing of it.
+ */
+export const guestPowersOff = guestEnds(
+  'guest-powers-off',
+  'powers off',
+  `xl sysrq ${GUEST} o`,
+  'pv',
+)

@@ -43,7 +43,7 @@ async function expectWrites(host: Host, acknowledged: number): Promise<Figures> 
  * in place once everything that they are to replace is safe.
  */
 async function settle(guest: Guest): Promise<number> {
-  await guest.host.run('blockdev --flushbufs /dev/vdb; sync')
+  await guest.host.run('sync /dev/vdb')
   return await guest.acknowledged()
 }
 
