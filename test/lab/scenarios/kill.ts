@@ -76,7 +76,7 @@ const CELLS: readonly Cell[] = [
   { victim: 'memory-ssh', moment: 'memory', expected: 'source' },
   { victim: 'memory-ssh', moment: 'switchover', expected: 'one' },
   { victim: 'channel-ssh', moment: 'setup', expected: 'source' },
-  { victim: 'channel-ssh', moment: 'copying', expected: 'source' },
+  { victim: 'channel-ssh', moment: 'copying', expected: 'one' },
   { victim: 'channel-ssh', moment: 'memory', expected: 'one' },
   { victim: 'command', moment: 'setup', expected: 'source' },
   { victim: 'command', moment: 'copying', expected: 'source' },
