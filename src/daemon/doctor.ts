@@ -3,7 +3,6 @@ import { existsSync, readFileSync } from 'node:fs'
 import type { ControlHandlers } from '../control/server-connection.ts'
 import { runCommand } from '../host/run-command.ts'
 import { describeHoldings } from '../migration/journal.ts'
-import { describe } from '../migration/roles.ts'
 import {
   lookAtMemory,
   lookAtSpace,
@@ -139,15 +138,6 @@ async function lookAtGuest(
 /** Whether this host could receive the disk. */
 async function lookAtPlace(context: SessionContext, wanted: GuestDisk): Promise<Finding[]> {
   const name = `disk ${wanted.disk}`.slice(0, NAME_MAX)
-  const holding = context.journal.holding(wanted.disk)
-  if (holding.role !== 'none') {
-    const found = `is ${describe(holding)} on this host`
-    const remedy =
-      holding.role === 'given-away'
-        ? `blkferry release ${wanted.disk}, if the old copy here is not needed`
-        : 'shut its guest down here, or correct the name; see blkferry status'
-    return [{ name, state: 'bad', found, remedy }]
-  }
   try {
     const [path] = await placesFor(context, [wanted])
     const space = await lookAtSpace(wanted.disk, await context.host.devices.place(wanted.disk))

@@ -50,6 +50,16 @@ export class DmGuestDevices implements GuestDevices {
     return { path, isFile: false, size, blockSize: logicalBlockSize(path), isReadOnly, numbers }
   }
 
+  identityOf(disk: string): string | undefined {
+    try {
+      return identityOfPath(pathOfDisk(disk, this.#table))
+    } catch (error) {
+      // No line in the table any more.
+      if (error instanceof ControlError) return undefined
+      throw error
+    }
+  }
+
   async find(disk: string): Promise<GuestDevice | undefined> {
     const device = await this.#mapper.find(nameOfDevice(disk))
     if (device === undefined) return undefined
@@ -105,6 +115,13 @@ export class DmGuestDevices implements GuestDevices {
     if (holders.length > 0) return holders.map(name => `/dev/${name}`).join(', ')
     return mountOf(numbers)
   }
+}
+
+/** The device or file that a path leads to. */
+export function identityOfPath(path: string): string | undefined {
+  const stats = statSync(path, { throwIfNoEntry: false })
+  if (stats === undefined) return undefined
+  return stats.isBlockDevice() ? `device ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`
 }
 
 /** Readable, and one for each disk, within the 127 characters that the kernel allows. */

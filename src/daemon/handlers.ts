@@ -9,6 +9,7 @@ import { type DaemonVerbs, LIST_MAX } from './messages.ts'
 import { messageOf, refuse, type SessionContext } from './session-context.ts'
 import type { DiskRole } from './session-status.ts'
 import type { Sessions } from './sessions.ts'
+import { vbdsOf } from './vbds.ts'
 import { wordOf } from './word.ts'
 
 const { version } = JSON.parse(
@@ -57,8 +58,14 @@ export function daemonHandlers(parts: Parts): ControlHandlers<DaemonVerbs> {
     },
     'disk-release': async ({ disk }) => {
       const { role, session } = journal.holding(disk)
+      if (role === 'owner') {
+        await checkUnused(context, disk)
+        change(parts, 'give-up', disk, undefined)
+        return roleOf(context, disk)
+      }
       if (role !== 'given-away') {
-        throw refuse(`disk ${disk} is ${role} on this host, and only a given-away one is released`)
+        const what = `disk ${disk} is ${role} on this host`
+        throw refuse(`${what}, and only one that it owns or has given away is released`)
       }
       checkFree(parts, disk)
       await host.plainDevices.restore(disk)
@@ -115,6 +122,16 @@ async function roleOf({ journal, host }: SessionContext, disk: string): Promise<
 
 function checkFree({ sessions }: Parts, disk: string): void {
   if (sessions.isInvolved(disk)) throw refuse(`disk ${disk} is in a session: wait for its end`)
+}
+
+/** Throws `ControlError` refused if a guest has it. */
+async function checkUnused({ host }: SessionContext, disk: string): Promise<void> {
+  const vbds = await vbdsOf(host.xenstore)
+  const user = vbds.find(vbd => vbd.disk === disk && vbd.device !== undefined)
+  const by = user === undefined ? await host.devices.find(disk) : undefined
+  if (user === undefined && by === undefined) return
+  const what = user === undefined ? by?.name : `domain ${user.domid} as ${user.vdev}`
+  throw refuse(`disk ${disk} is in use by ${what}: shut its guest down first`)
 }
 
 /** The operator's own steps, which no session may have a say in. */

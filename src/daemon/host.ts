@@ -34,6 +34,8 @@ export interface GuestDevice {
 export interface GuestDevices {
   /** Throws `ControlError` refused: the disk is not known here, or is not there. */
   place(disk: string): Promise<DiskPlace>
+  /** The same for two names of one device or file; undefined if there is none. */
+  identityOf(disk: string): string | undefined
   find(disk: string): Promise<GuestDevice | undefined>
   /** Makes it, or finds it; `size`: if it is to be smaller than the place. */
   make(disk: string, size?: number): Promise<GuestDevice>

@@ -7,6 +7,7 @@
 import type { Logger } from 'pino'
 import { ControlError } from '../control/control-error.ts'
 import { describe } from '../migration/roles.ts'
+import { checkOtherNames } from './admission.ts'
 import type { GuestDevice, Host } from './host.ts'
 import type { HostJournal } from './host-journal.ts'
 import { HOTPLUG_MS_MAX } from './messages.ts'
@@ -77,6 +78,7 @@ export class Hotplug {
     }
     const known = await this.#host.devices.find(disk)
     if (known === undefined || vbd.device === undefined) await this.#checkUnused(vbd)
+    checkOtherNames({ host: this.#host, journal: this.#journal }, disk)
     if (role === 'none' && epoch === 0) this.#journal.apply('claim', [{ disk }])
     else if (role !== 'owner' || session !== undefined) throw notOurs(vbd, this.#journal)
     return await this.#host.devices.make(disk)

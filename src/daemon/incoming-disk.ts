@@ -1,5 +1,6 @@
 /** One disk at the destination: its export while it is copied, its device afterwards. */
 import { randomUUID } from 'node:crypto'
+import { checkAdmission } from './admission.ts'
 import { DiskExport } from './disk-export.ts'
 import type { GuestDevice } from './host.ts'
 import { refuse, type SessionContext, type SessionFolder } from './session-context.ts'
@@ -63,12 +64,14 @@ export class IncomingDisk implements RecordedDisk {
 
 /** The paths of disks that come here. Throws `ControlError` refused for one that does not fit. */
 export async function placesFor(
-  { host }: SessionContext,
-  disks: readonly { disk: string; size: number; blockSize: number }[],
+  context: SessionContext,
+  disks: readonly { disk: string; size: number; blockSize: number; epoch?: number }[],
 ): Promise<string[]> {
+  const { host } = context
   const vbds = await vbdsOf(host.xenstore)
   return await Promise.all(
-    disks.map(async ({ disk, size, blockSize }) => {
+    disks.map(async ({ disk, size, blockSize, epoch }) => {
+      checkAdmission(context, { disk, epoch })
       const place = await host.devices.place(disk)
       if (place.size < size) {
         const needed = `${size} bytes are needed, ${place.path} has ${place.size}`

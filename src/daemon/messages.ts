@@ -126,7 +126,10 @@ export interface DaemonVerbs {
     params: { after: string }
     result: { disks: readonly DiskRole[]; isWhole: boolean }
   }
-  /** The operator needs the old copy no more: given-away -> none. */
+  /**
+   * The operator needs the copy here no more: given-away -> none; or owner -> none, if no guest has
+   * it.
+   */
   readonly 'disk-release': { params: { disk: string }; result: DiskRole }
   /** The operator says that this host owns it: none -> owner. */
   readonly 'disk-claim': { params: { disk: string }; result: DiskRole }

@@ -9,7 +9,7 @@
  *     none --------> incoming ----------------> owner
  *      ^ ^              |                      |  ^ ^
  *      | `--------------' refuse          seal |  | | unseal
- *      |  hand-back: owner -> none             v  | |
+ *      |  hand-back, give-up: owner -> none    v  | |
  *      |                                      sealed
  *      |   release                give-away     |   take-back
  *      `------------- given-away <--------------'   given-away -> owner
@@ -41,8 +41,11 @@ interface Rule {
   readonly to: Role
   /** Added to the epoch. */
   readonly epoch: 0 | 1 | 2
-  /** `new`: another session than the one that is kept. `same`: exactly that one. */
-  readonly session: 'none' | 'new' | 'same'
+  /**
+   * `new`: another session than the one that is kept. `same`: exactly that one. `none`: the step is
+   * of no session; `settled`: nor must one be kept.
+   */
+  readonly session: 'none' | 'settled' | 'new' | 'same'
   /** Whether the session is kept afterwards. */
   readonly keeps: boolean
 }
@@ -64,6 +67,8 @@ export const RULES = {
   'give-away': { from: 'sealed', to: 'given-away', epoch: 0, session: 'same', keeps: true },
   /** Only with proof: permission never left, or the destination has refused or handed back. */
   'take-back': { from: 'given-away', to: 'owner', epoch: 2, session: 'same', keeps: false },
+  /** The operator wants another disk to come in its place: its guest is not to start here again. */
+  'give-up': { from: 'owner', to: 'none', epoch: 0, session: 'settled', keeps: false },
   /** The operator needs the old copy no more. */
   release: { from: 'given-away', to: 'none', epoch: 0, session: 'same', keeps: true },
 } as const satisfies Record<string, Rule>
@@ -88,8 +93,12 @@ export function follow(
 ): Holding | string {
   const rule: Rule = RULES[verb]
   if (holding.role !== rule.from) return `is ${describe(holding)}, and must be ${rule.from}`
-  if (rule.session === 'none' ? session !== undefined : session === undefined) {
-    return `${rule.session === 'none' ? 'takes no' : 'needs a'} session`
+  const isOfSession = rule.session === 'new' || rule.session === 'same'
+  if (isOfSession !== (session !== undefined)) {
+    return `${isOfSession ? 'needs a' : 'takes no'} session`
+  }
+  if (rule.session === 'settled' && holding.session !== undefined) {
+    return `is ${describe(holding)}, which has not settled`
   }
   if (rule.session === 'same' && session !== holding.session) {
     return `is ${describe(holding)}, which session ${session} must not change`

@@ -1,5 +1,5 @@
 /** libxl's hotplug contract, without a guest: what is admitted, what stands in xenstore. */
-import { writeFileSync } from 'node:fs'
+import { symlinkSync, writeFileSync } from 'node:fs'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { HostJournal } from '../../src/daemon/host-journal.ts'
@@ -86,6 +86,22 @@ test('a disk that is named by its path is added and removed as any other', async
   await all.hotplug.remove(PATH)
   expect([...all.host.made.keys()]).toEqual([])
   expect((await all.host.mapper.list()).map(({ name }) => name)).toEqual(['vg0-web1'])
+})
+
+test('a disk that has moved away is refused under any other name, until it is released', async () => {
+  await using all = await setUp()
+  all.journal.apply('claim', [{ disk: 'web1' }])
+  all.journal.apply('seal', [{ disk: 'web1', session: 's1' }])
+  all.journal.apply('give-away', [{ disk: 'web1', session: 's1' }])
+  symlinkSync(all.host.diskFile('web1'), all.host.diskFile('alias'))
+  await all.request(PATH, 'alias')
+  await expect(all.hotplug.add(PATH)).rejects.toThrow(
+    'disk alias is the same as web1, which is given-away (session s1) on this host',
+  )
+  expect(all.journal.holding('alias').role).toBe('none')
+  all.journal.apply('release', [{ disk: 'web1', session: 's1' }])
+  await all.hotplug.add(PATH)
+  expect(all.journal.holding('alias').role).toBe('owner')
 })
 
 test('a disk that a guest has by the stock script, under another name, is refused', async () => {

@@ -1,5 +1,5 @@
 /** Which disks can be moved at all, and what is said of the others. */
-import { truncateSync, writeFileSync } from 'node:fs'
+import { symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { HostJournal } from '../../src/daemon/host-journal.ts'
@@ -148,4 +148,39 @@ test('the place of a guest with the stock script takes in no other disk', async 
   await expect(placesFor(all.context, wanted)).rejects.toThrow('by domain 1, as its xvda: free it')
   await all.give({ 'physical-device': '' })
   expect(await placesFor(all.context, wanted)).toEqual([all.host.diskFile(VOLUME)])
+})
+
+test('a disk of this host takes in no other one, under whatever name', async () => {
+  await using all = await setUp()
+  await all.give({ 'physical-device': '' })
+  const { journal, host } = all
+  const comes = (disk: string, epoch = 1) =>
+    placesFor(all.context, [{ disk, size: SIZE, blockSize: 512, epoch }])
+  symlinkSync(host.diskFile(VOLUME), host.diskFile('web1'))
+  journal.apply('claim', [{ disk: VOLUME }])
+  await expect(comes(VOLUME)).rejects.toThrow(`and blkferry release ${VOLUME} there`)
+  await expect(comes('web1')).rejects.toThrow(`disk web1, which is ${VOLUME} as well, is owner`)
+  journal.apply('give-up', [{ disk: VOLUME }])
+  expect(await comes('web1')).toEqual([host.diskFile('web1')])
+  expect(await comes(VOLUME)).toEqual([host.diskFile(VOLUME)])
+})
+
+test('what has moved away takes in no other one before it is released', async () => {
+  await using all = await setUp()
+  await all.give({ 'physical-device': '' })
+  const { journal, host } = all
+  const comes = (disk: string, epoch: number) =>
+    placesFor(all.context, [{ disk, size: SIZE, blockSize: 512, epoch }])
+  symlinkSync(host.diskFile(VOLUME), host.diskFile('web1'))
+  const change = { disk: VOLUME, session: 's1' }
+  journal.apply('claim', [{ disk: VOLUME }])
+  journal.apply('seal', [change])
+  journal.apply('give-away', [change])
+  await expect(comes(VOLUME, 2)).rejects.toThrow(`blkferry release ${VOLUME} there, if the old`)
+  await expect(comes('web1', 2)).rejects.toThrow(`blkferry release ${VOLUME} there, if the old`)
+  journal.apply('release', [change])
+  expect(await comes('web1', 2)).toEqual([host.diskFile('web1')])
+  journal.apply('claim', [{ disk: VOLUME }])
+  journal.apply('give-up', [{ disk: VOLUME }])
+  await expect(comes(VOLUME, 1)).rejects.toThrow('has been at epoch 2 at the destination')
 })

@@ -16,6 +16,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { ExportPorts } from '../../src/daemon/export-ports.ts'
+import { identityOfPath } from '../../src/daemon/guest-devices.ts'
 import type { GuestDevice, GuestDevices, Host, Toolstack, Xenstore } from '../../src/daemon/host.ts'
 import { DmPlainDevices } from '../../src/daemon/plain-devices.ts'
 import { BLKFERRY } from '../../src/demo/serve-process.ts'
@@ -165,6 +166,7 @@ exec env ${names.join(' ')} sh -c "$*"`,
         const place = { path, isFile: numbers === undefined, blockSize: 512, isReadOnly }
         return { ...place, size: statSync(path).size, ...(numbers !== undefined && { numbers }) }
       },
+      identityOf: disk => identityOfPath(this.diskFile(disk)),
       find: async disk => this.made.get(disk),
       make: async disk => {
         const minor = this.made.get(disk)?.minor ?? this.made.size

@@ -27,11 +27,15 @@ const ALLOWED: Readonly<Record<string, string>> = {
   'give-away sealed': 'given-away +0 kept',
   'take-back given-away': 'owner +2',
   'release given-away': 'none +0 kept',
+  'give-up owner': 'none +0',
 }
+
+/** The operator's own steps. */
+const hasNoSession = (verb: RoleVerb): boolean => verb === 'claim' || verb === 'give-up'
 
 function step(verb: RoleVerb, holding: Holding, session: string): Holding | string {
   return follow(holding, verb, {
-    ...(verb === 'claim' ? {} : { session }),
+    ...(hasNoSession(verb) ? {} : { session }),
     ...(verb === 'admit' ? { epoch: holding.epoch } : {}),
   })
 }
@@ -43,7 +47,8 @@ test('every verb on every role gives what the table says, or a refusal', () => {
   let forbidden = 0
   for (const verb of ROLE_VERBS) {
     for (const role of ROLES) {
-      const next = step(verb, { role, epoch: 5, session: S }, sessionOf(verb))
+      const kept = verb === 'give-up' ? undefined : S
+      const next = step(verb, { role, epoch: 5, session: kept }, sessionOf(verb))
       const expected = ALLOWED[`${verb} ${role}`]
       if (expected === undefined) {
         forbidden++
@@ -88,7 +93,7 @@ test('a step of another session, or of none, is refused', () => {
     for (const role of ROLES) {
       const holding: Holding = { role, epoch: 5, session: S }
       if (ALLOWED[`${verb} ${role}`] === undefined) continue
-      if (verb === 'claim') {
+      if (hasNoSession(verb)) {
         expect(follow(holding, verb, { session: S })).toContain('takes no session')
         continue
       }
@@ -98,6 +103,11 @@ test('a step of another session, or of none, is refused', () => {
       expect(follow(holding, verb, { session: wrong, ...epoch })).toBeTypeOf('string')
     }
   }
+})
+
+test('a disk whose session has not settled is not given up', () => {
+  const holding: Holding = { role: 'owner', epoch: 6, session: S }
+  expect(follow(holding, 'give-up', {})).toContain('has not settled')
 })
 
 test('after it was settled, a disk is not handed back', () => {
