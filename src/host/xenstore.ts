@@ -78,8 +78,10 @@ export function xenstoreWatch(
   changed: (path: string) => void,
   ended: (error: CommandError) => void,
 ): XenstoreWatch {
-  const argv = ['xenstore-watch', path] as const
-  const child = spawn(argv[0], ['--', path], {
+  // By itself it would notice the end of whoever reads it only when something changes.
+  const argv = ['setpriv', '--pdeathsig', 'TERM', 'xenstore-watch', '--', path] as const
+  const [program, ...words] = argv
+  const child = spawn(program, words, {
     stdio: ['ignore', 'pipe', 'ignore'],
     detached: true,
   })

@@ -1,5 +1,7 @@
 /** Xenstore's tools and xl, played by small programs that print what the real ones print. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { CommandError } from '../../src/host/run-command.ts'
 import {
@@ -92,6 +94,21 @@ END`,
     await expect.poll(() => seen).toEqual(['/local', '/local/below'])
     await watch.close()
     expect(seen).toHaveLength(2)
+  })
+
+  test('a watch does not outlive whoever watches, however it ends', async () => {
+    await using stubs = await stubPrograms()
+    stubs.add('xenstore-watch', 'echo $$; exec sleep 60')
+    const module = JSON.stringify(new URL('../../dist/host/xenstore.js', import.meta.url).href)
+    const program = `import(${module}).then(({ xenstoreWatch }) =>
+      xenstoreWatch('/x', pid => console.log(pid), () => {}))`
+    const watcher = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 2] })
+    const [pid] = (await once(watcher.stdout, 'data')) as [Buffer]
+    watcher.kill('SIGKILL')
+    const file = `/proc/${Number(pid)}/cmdline`
+    // Of one that nobody waits for it is empty.
+    const isThere = (): boolean => existsSync(file) && readFileSync(file, 'utf8') !== ''
+    await expect.poll(isThere).toBe(false)
   })
 
   test('a watch that ends by itself says so', async () => {

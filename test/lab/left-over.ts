@@ -21,6 +21,7 @@ for loop in /sys/block/loop*/loop; do
   [ ! -d "$loop" ] || [ -n "$(ls "\${loop%/loop}/holders")" ] || echo "loop device $loop"
 done
 ps axo args | grep -E '[c]li/main.js (serve|relay|channel|migrate)' | sed 's/^/process /'
+ps axo args | grep '[x]enstore-watch' | sed 's/^/process /'
 xl list | awk 'NR > 1 && $1 ~ /--(incoming|migratedaway)$/ { print "domain " $1 }'
 for pid in $(pgrep -f '[x]l (migrate|migrate-receive)'); do
   case "$(readlink "/proc/$pid/fd/1")" in
