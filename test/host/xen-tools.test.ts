@@ -102,7 +102,7 @@ END`,
     const module = JSON.stringify(new URL('../../dist/host/xenstore.js', import.meta.url).href)
     const program = `import(${module}).then(({ xenstoreWatch }) =>
       xenstoreWatch('/x', pid => console.log(pid), () => {}))`
-    const watcher = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 2] })
+    const watcher = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] })
     const [pid] = (await once(watcher.stdout, 'data')) as [Buffer]
     watcher.kill('SIGKILL')
     const file = `/proc/${Number(pid)}/cmdline`
