@@ -10,6 +10,7 @@ import type { FoundGuest } from './preflight.ts'
 import { endProcess, markOf, type ProcessMark } from './processes.ts'
 import type { SessionContext, SessionFolder } from './session-context.ts'
 import type { SessionProgress } from './session-progress.ts'
+import { oneAtATime } from './turns.ts'
 import { XlMigrate } from './xl-migrate.ts'
 
 export interface MemoryMoveOptions {
@@ -47,6 +48,11 @@ export class MemoryMove {
     })
   }
 
+  /** Its relay is there, or was. */
+  get isAttended(): boolean {
+    return this.#relay !== undefined
+  }
+
   /** What must be gone before anything is decided. */
   get processes(): readonly ProcessMark[] {
     return [this.#xl.process, this.#relay?.mark].flatMap(mark => mark ?? [])
@@ -57,10 +63,12 @@ export class MemoryMove {
     const { context, guest, progress } = this.#options
     const { xenstore } = context.host
     const shutdown = `/local/domain/${guest.domid}/control/shutdown`
-    const suspending = async (): Promise<void> => {
-      if ((await xenstore.read(shutdown)) === 'suspend') progress.suspend()
-    }
-    const watch = xenstore.watch(shutdown, () => void suspending().catch(() => {}))
+    // The guest may write there as often as it likes.
+    const suspending = oneAtATime(async () => {
+      const asked = await xenstore.read(shutdown).catch(() => undefined)
+      if (asked === 'suspend') progress.suspend()
+    })
+    const watch = xenstore.watch(shutdown, suspending)
     let isOver = false
     const exited = this.#xl.exited.then(how => {
       isOver = true

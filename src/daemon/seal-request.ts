@@ -13,7 +13,7 @@ export class SealRequest {
   #state: 'unasked' | 'asked' | 'sealed' | 'failed' = 'unasked'
   #answer: Promise<void> | undefined
   #settle: (error: string | null) => void = () => {}
-  #wake: () => void = () => {}
+  readonly #waiting = new Set<() => void>()
   #isOver = false
 
   /** Settles once the source has sealed; the same answer for every caller. */
@@ -32,7 +32,7 @@ export class SealRequest {
         else reject(refuse(`the source cannot seal the disks: ${error}`))
       }
     })
-    this.#wake()
+    this.#wakeAll()
     await within(SEAL_MS_MAX, answer, () => {
       this.#state = 'failed'
       return ControlError.refuse('timeout', 'the source has not sealed the disks in time')
@@ -48,13 +48,13 @@ export class SealRequest {
   async wait(timeoutMs: number): Promise<{ want: 'seal' | null; isOver: boolean }> {
     if (this.#state !== 'asked' && !this.#isOver) {
       await new Promise<void>(resolve => {
-        const timer = setTimeout(resolve, timeoutMs)
-        const earlier = this.#wake
-        this.#wake = () => {
+        const wake = (): void => {
           clearTimeout(timer)
-          earlier()
+          this.#waiting.delete(wake)
           resolve()
         }
+        const timer = setTimeout(wake, timeoutMs)
+        this.#waiting.add(wake)
       })
     }
     return { want: this.#state === 'asked' ? 'seal' : null, isOver: this.#isOver }
@@ -63,6 +63,10 @@ export class SealRequest {
   end(): void {
     this.#isOver = true
     this.#settle('the session has ended')
-    this.#wake()
+    this.#wakeAll()
+  }
+
+  #wakeAll(): void {
+    for (const wake of this.#waiting) wake()
   }
 }

@@ -44,3 +44,22 @@ export async function settleAll(work: readonly Promise<void>[]): Promise<void> {
   const failed = settled.find(one => one.status === 'rejected')
   if (failed !== undefined) throw failed.reason
 }
+
+/** Does the work when asked, once at a time, and once more if it was asked for meanwhile. */
+export function oneAtATime(work: () => Promise<void>): () => void {
+  let isUnderWay = false
+  let isWanted = false
+  return () => {
+    isWanted = true
+    if (isUnderWay) return
+    isUnderWay = true
+    void (async () => {
+      while (isWanted) {
+        isWanted = false
+        await work()
+      }
+    })().finally(() => {
+      isUnderWay = false
+    })
+  }
+}

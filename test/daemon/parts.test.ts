@@ -7,6 +7,7 @@ import { nameOfDevice } from '../../src/daemon/guest-devices.ts'
 import { HostJournal } from '../../src/daemon/host-journal.ts'
 import { endProcess, isAlive, markOf } from '../../src/daemon/processes.ts'
 import { SealRequest } from '../../src/daemon/seal-request.ts'
+import { oneAtATime } from '../../src/daemon/turns.ts'
 import { wordOf } from '../../src/daemon/word.ts'
 import { openJournal } from '../../src/migration/journal-file.ts'
 import { temporary } from '../support/temporary.ts'
@@ -82,4 +83,27 @@ test('a source that cannot seal fails every add', async () => {
   await Promise.all(asked)
   request.end()
   expect(await request.wait(10_000)).toEqual({ want: null, isOver: true })
+})
+
+test('a source that has asked for days is answered as one that has just begun', async () => {
+  const request = new SealRequest()
+  await Promise.all(Array.from({ length: 30_000 }, () => request.wait(1)))
+  const waiting = request.wait(10_000)
+  const asked = request.ask()
+  expect(await waiting).toEqual({ want: 'seal', isOver: false })
+  request.answer(null)
+  await asked
+  request.end()
+})
+
+test('what is asked for a thousand times while it is done is done once more', async () => {
+  let done = 0
+  const ask = oneAtATime(async () => {
+    await new Promise(resolve => setTimeout(resolve, 5))
+    done++
+  })
+  for (let count = 0; count < 1000; count++) ask()
+  await expect.poll(() => done).toBe(2)
+  ask()
+  await expect.poll(() => done).toBe(3)
 })
