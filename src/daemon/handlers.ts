@@ -46,9 +46,9 @@ export function daemonHandlers(parts: Parts): ControlHandlers<DaemonVerbs> {
       found.cancel()
       return found.status()
     },
-    'session-resolve': async ({ session, force }) => {
+    'session-resolve': async ({ session, force, ssh }) => {
       const found = sessions.source(session)
-      await found.resolve(force)
+      await found.resolve(force, ssh)
       return found.status()
     },
     'disk-list': async ({ after }) => {

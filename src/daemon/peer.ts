@@ -4,6 +4,7 @@
  * be put again.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { Duplex } from 'node:stream'
 import { ControlClient } from '../control/client.ts'
 import { ControlError } from '../control/control-error.ts'
@@ -27,8 +28,9 @@ interface Channel {
 
 export class Peer {
   readonly host: string
-  readonly #ssh: Ssh
-  readonly #access: SshAccess
+  readonly #controlFolder: string
+  #ssh: Ssh
+  #access: SshAccess
   readonly #remote: readonly [string, ...string[]]
   readonly #tunnels: Tunnel[] = []
   #channel: Channel | undefined
@@ -46,10 +48,22 @@ export class Peer {
       throw ControlError.refuse('invalid', `host ${JSON.stringify(host)} is no name of a host`)
     }
     this.host = host
-    this.#access = options.ssh
     this.#remote = options.remoteCommand
-    const { controlFolder } = options
-    this.#ssh = new Ssh(host, { controlFolder, extra: options.ssh.options })
+    this.#controlFolder = options.controlFolder
+    this.#access = options.ssh
+    this.#ssh = this.#sshBy(options.ssh)
+  }
+
+  /** A shared connection of its own: its end is not to be that of another session's. */
+  #sshBy({ options }: SshAccess): Ssh {
+    const controlName = `ssh-${randomBytes(4).toString('hex')}`
+    return new Ssh(this.host, { controlFolder: this.#controlFolder, controlName, extra: options })
+  }
+
+  /** How the host is reached from the next connection on: an agent may have gone since. */
+  use(access: SshAccess): void {
+    this.#access = access
+    this.#ssh = this.#sshBy(access)
   }
 
   /** A command line that runs blkferry there. */

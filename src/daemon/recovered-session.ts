@@ -6,7 +6,7 @@
 import type { Leftover } from '../chain/leftovers.ts'
 import { ControlError } from '../control/control-error.ts'
 import type { Outcome } from '../migration/phases.ts'
-import type { RelayRoute } from './messages.ts'
+import type { RelayRoute, SshAccess } from './messages.ts'
 import type { Peer } from './peer.ts'
 import { endProcess } from './processes.ts'
 import { type SessionContext, SessionFolder, untilDone } from './session-context.ts'
@@ -92,8 +92,8 @@ export class RecoveredSession {
     throw this.#noError('cannot be cancelled, it is being brought to its end')
   }
 
-  async resolve(force: Outcome | null): Promise<void> {
-    await this.#end.resolve(force)
+  async resolve(force: Outcome | null, ssh?: SshAccess): Promise<void> {
+    await this.#end.resolve(force, ssh)
   }
 
   attend(): Promise<void> {

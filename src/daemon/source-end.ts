@@ -8,6 +8,7 @@ import { ControlError } from '../control/control-error.ts'
 import type { Domain } from '../host/xl.ts'
 import type { Outcome } from '../migration/phases.ts'
 import type { Holding } from '../migration/roles.ts'
+import type { SshAccess } from './messages.ts'
 import type { Peer } from './peer.ts'
 import { applyToAll, type SessionContext, untilDone } from './session-context.ts'
 import type { SessionProgress } from './session-progress.ts'
@@ -150,6 +151,8 @@ export class SourceEnd {
   }
 
   async #handOver(disks: readonly EndingDisk[]): Promise<void> {
+    // Again, should it have failed: a path that ends without it puts the plain disk back.
+    await settleAll(disks.map(disk => disk.discard()))
     const { toolstack } = this.#context.host
     const found = await this.#findGuest()
     if (found !== undefined) await toolstack.destroy(found.domid)
@@ -196,11 +199,12 @@ export class SourceEnd {
   }
 
   /** Throws `ControlError` wrong-state if there is nothing to decide. */
-  async resolve(force: Outcome | null): Promise<void> {
+  async resolve(force: Outcome | null, ssh?: SshAccess): Promise<void> {
     if (!this.#hasBegun || this.#progress.isOver) {
       const problem = 'has nothing to resolve: its outcome is known, or still being made'
       throw ControlError.refuse('wrong-state', `session ${this.#options.session} ${problem}`)
     }
+    if (ssh !== undefined) this.#options.peer.use(ssh)
     if (force !== null) this.#forced = force
     await Promise.race([this.#finished, sleep(RESOLVED_MS_MAX)])
   }

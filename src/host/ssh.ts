@@ -11,6 +11,8 @@ import { CommandError, type CommandOptions, type CommandOutput, runCommand } fro
 export interface SshOptions {
   /** A folder for the shared connection's socket; short, since socket paths have 108 bytes. */
   readonly controlFolder: string
+  /** Who shares it: all of one name, or with none given all that go to the same host. */
+  readonly controlName?: string
   readonly connectTimeoutSeconds?: number
   /** Between two signs of life; three missing ones end the connection. */
   readonly aliveSeconds?: number
@@ -42,21 +44,20 @@ export class Ssh {
     this.#options = options
   }
 
+  get #controlPath(): string {
+    return `${this.#options.controlFolder}/${this.#options.controlName ?? '%C'}`
+  }
+
   /** The whole command line for a remote one. */
   argv(words: readonly string[]): [string, ...string[]] {
-    const {
-      connectTimeoutSeconds = 10,
-      aliveSeconds = 5,
-      controlFolder,
-      extra = [],
-    } = this.#options
+    const { connectTimeoutSeconds = 10, aliveSeconds = 5, extra = [] } = this.#options
     const options = [
       'BatchMode=yes',
       `ConnectTimeout=${connectTimeoutSeconds}`,
       `ServerAliveInterval=${aliveSeconds}`,
       'ServerAliveCountMax=3',
       'ControlMaster=auto',
-      `ControlPath=${controlFolder}/%C`,
+      `ControlPath=${this.#controlPath}`,
       `ControlPersist=${PERSIST_SECONDS}`,
     ]
     const flags = options.flatMap(option => ['-o', option])
@@ -93,9 +94,10 @@ export class Ssh {
 
   /** Ends the shared connection; harmless if there is none. */
   async close(): Promise<void> {
-    const control = ['-o', `ControlPath=${this.#options.controlFolder}/%C`, '-O', 'exit']
+    const control = ['-o', `ControlPath=${this.#controlPath}`, '-O', 'exit']
+    const { extra = [] } = this.#options
     try {
-      await runCommand(['ssh', ...control, '--', this.host], { timeoutMs: 5000 })
+      await runCommand(['ssh', ...control, ...extra, '--', this.host], { timeoutMs: 5000 })
     } catch (error) {
       if (!(error instanceof CommandError) || error.code !== 'exit') throw error
     }

@@ -63,6 +63,17 @@ test('a started command has pipes', async () => {
   expect(Buffer.concat(chunks).toString()).toBe('through')
 })
 
+test('what ends a connection names the one that the calls were made by', async () => {
+  await using stubs = await stubPrograms()
+  stubs.add('ssh', 'exit 0')
+  const options = { controlFolder: '/run/blkferry', controlName: 'ssh-1', extra: ['-p', '2222'] }
+  const ssh = new Ssh('b', options)
+  expect(ssh.argv(['true'])).toContain('ControlPath=/run/blkferry/ssh-1')
+  await ssh.close()
+  const said = readFileSync(stubs.file('calls'), 'utf8')
+  expect(said).toContain('|ControlPath=/run/blkferry/ssh-1|-O|exit|-p|2222|--|b|')
+})
+
 test('closing without a connection is harmless', async () => {
   await using stubs = await stubPrograms()
   stubs.add('ssh', 'exit 255')
