@@ -26,7 +26,7 @@ import type { SessionRecord } from './session-record.ts'
 import type { SessionStatus } from './session-status.ts'
 import { wordOf } from './word.ts'
 
-/** Nobody of the source has asked for this long, and no relay is there: it will not come back. */
+/** Nobody of the source has asked for this long: it will not come back. */
 export const LEASE_MS = 15 * 60_000
 /** xl ends by itself when its relay is gone; then it is killed. */
 const XL_GRACE_MS = 15_000
@@ -118,6 +118,10 @@ export class DestinationSession {
   async receive(disk: string, domid: number): Promise<GuestDevice> {
     const incoming = this.#disks.find(one => one.disk === disk)
     if (incoming === undefined || this.#isEnding) throw this.#overError()
+    if (this.#relay === undefined) {
+      const problem = `is coming here by session ${this.session}, and this xl is not part of it`
+      throw refuse(`disk ${disk} ${problem}: wait until that has ended`)
+    }
     const name = await this.#context.host.xenstore.read(`/local/domain/${domid}/name`)
     if (name !== `${this.domain}--incoming`) {
       const problem = `is for ${this.domain}--incoming, and domain ${domid} is ${name}`
@@ -220,7 +224,9 @@ export class DestinationSession {
     clearTimeout(this.#lease)
     if (this.#isEnding) return
     this.#lease = setTimeout(() => {
-      if (this.#relay === undefined) void this.#end('the source has not been heard of for long')
+      if (this.#holding.role === 'incoming') {
+        void this.#end('the source has not been heard of for long')
+      }
     }, LEASE_MS)
     this.#lease.unref()
   }

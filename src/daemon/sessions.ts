@@ -59,6 +59,7 @@ export class Sessions implements HotplugSessions {
       const found = await findGuest(this.#context, params.domain)
       const guest = withTargets(found, params.targets ?? [])
       checkFree(guest, this.#all.values())
+      if (signal.aborted) throw refuse('the command that wanted it has ended')
       claimUnknown(this.#context, guest)
       const session = new SourceSession(this.#context, params, guest, peer)
       this.add(session)

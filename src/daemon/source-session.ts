@@ -9,7 +9,7 @@ import { ControlError } from '../control/control-error.ts'
 import { isCancellable, type Outcome } from '../migration/phases.ts'
 import type { SourceQuestion } from '../migration/source-relay.ts'
 import { MemoryMove } from './memory-move.ts'
-import type { MigrateStartParams, RelayRoute } from './messages.ts'
+import type { MigrateStartParams, RelayRoute, SshAccess } from './messages.ts'
 import type { Peer } from './peer.ts'
 import { watchPeer } from './peer-watch.ts'
 import { editsOf, type FoundGuest } from './preflight.ts'
@@ -180,6 +180,8 @@ export class SourceSession {
   async #sealAll(): Promise<void> {
     const started = performance.now()
     this.#abort.signal.throwIfAborted()
+    // Nobody would take the disks back after it.
+    if (this.#move?.isAttended !== true) throw refuse('no relay of this session moves the guest')
     this.#progress.suspend()
     this.#progress.enterMemory('suspended')
     this.#progress.enter('switchover')
@@ -261,14 +263,16 @@ export class SourceSession {
   }
 
   /** The operator decides, or asks to try again. */
-  async resolve(force: Outcome | null): Promise<void> {
-    await this.#end.resolve(force)
+  async resolve(force: Outcome | null, ssh?: SshAccess): Promise<void> {
+    await this.#end.resolve(force, ssh)
   }
 
   /** The guest lets go of a disk; settles when nothing of ours is in its path. */
   async leave(disk: string): Promise<void> {
     if (this.#end.isHandedOver) {
-      await this.#disks.find(one => one.disk === disk)?.stop()
+      const left = this.#disks.find(one => one.disk === disk)
+      await left?.discard()
+      await left?.stop()
       return
     }
     if (this.#isGivenAway || this.#sealing !== undefined) return

@@ -112,6 +112,24 @@ test(
 )
 
 test(
+  'an xl migrate by hand during a session gets no disk, and the session goes on',
+  async () => {
+    await using hosts = await TwoHosts.start()
+    hosts.source.setFault('slow-memory')
+    const { session } = await hosts.migrate()
+    await hosts.until(session, ({ phase }) => phase === 'active' || phase === 'ready')
+    const path = 'backend/vbd/9/51712'
+    const { xenstore } = hosts.destination
+    await xenstore.write({ '/local/domain/9/name': 'web1--incoming' })
+    await xenstore.write({ [`${path}/params`]: DISK, [`${path}/dev`]: 'xvda' })
+    const add = hosts.client(hosts.destination).call('hotplug-add', { path }, SOON)
+    await expect(add).rejects.toThrow('this xl is not part of it')
+    expect(await hosts.ended(session)).toMatchObject({ phase: 'completed', error: null })
+  },
+  MS_MAX,
+)
+
+test(
   'a guest has one migration at a time, and one disk is refused on a host that gave it away',
   async () => {
     await using hosts = await TwoHosts.start()

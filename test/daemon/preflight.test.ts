@@ -6,6 +6,7 @@ import { HostJournal } from '../../src/daemon/host-journal.ts'
 import { placesFor } from '../../src/daemon/incoming-disk.ts'
 import { claimUnknown, editsOf, findGuest } from '../../src/daemon/preflight.ts'
 import { SessionRecords } from '../../src/daemon/session-record.ts'
+import { Sessions } from '../../src/daemon/sessions.ts'
 import { hexadecimal } from '../../src/daemon/vbds.ts'
 import { linearTable } from '../../src/host/dm-table.ts'
 import { openJournal } from '../../src/migration/journal-file.ts'
@@ -183,4 +184,23 @@ test('what has moved away takes in no other one before it is released', async ()
   journal.apply('claim', [{ disk: VOLUME }])
   journal.apply('give-up', [{ disk: VOLUME }])
   await expect(comes(VOLUME, 1)).rejects.toThrow('has been at epoch 2 at the destination')
+})
+
+test('a migration whose command is gone before its turn has come does not begin', async () => {
+  await using all = await setUp()
+  const sessions = new Sessions(all.context)
+  const params = {
+    domain: 'web1',
+    host: 'b',
+    ssh: { environment: {}, options: [] },
+    copyMode: 'auto',
+    bandwidth: 0,
+    stallMs: 100,
+    reconnectSeconds: 1,
+    xlOptions: [],
+    isInsecure: false,
+  } as const
+  await expect(sessions.start(params, AbortSignal.abort())).rejects.toThrow('has ended')
+  expect(sessions.list()).toEqual([])
+  expect(all.journal.holding(VOLUME).role).toBe('none')
 })
