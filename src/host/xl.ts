@@ -3,9 +3,14 @@
  * at are checked and named here, everything else is left alone. xl takes a lock of its own, so a
  * listing may wait for another xl.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { CommandError, runCommand } from './run-command.ts'
+import { xenstoreRead, xenstoreWrite } from './xenstore.ts'
 
 export const XL_TIMEOUT_MS = 30_000
+/** How long a guest takes from a request to suspend that it has seen until it is suspended. */
+const SUSPEND_MS_MAX = 4000
+const SUSPEND_POLL_MS = 250
 
 export interface DomainDisk {
   /** As in the guest: xvda. */
@@ -111,12 +116,14 @@ export async function domainFlags(domid: number): Promise<string | undefined> {
 }
 
 /**
- * A guest that is suspended goes on; harmless if it is not. Before 4.20 xl has no command for that,
+ * A guest that is suspended goes on; harmless if it is not. One whose xl was killed may just have
+ * been asked to suspend: the question is taken back, as libxl does, and its answer is waited for a
+ * while. Before 4.20 xl has no command for that,
  * but it resumes a guest whose migration has failed: so one is begun whose receiver says hello,
  * takes nothing and ends. Throws XlError if the guest is suspended still.
  */
 export async function resumeDomain(domid: number): Promise<void> {
-  if (!(await isSuspended(domid))) return
+  if (!(await willSuspend(domid))) return
   const receiver = "printf 'xl migration receiver ready, send binary domain data.\\n'; sleep 1"
   try {
     await run('migrate', '-s', '', `${domid}`, receiver)
@@ -126,6 +133,17 @@ export async function resumeDomain(domid: number): Promise<void> {
   }
   if (await isSuspended(domid)) {
     throw new XlError(`domain ${domid} stays suspended: try xl resume ${domid}, if xl has that`)
+  }
+}
+
+async function willSuspend(domid: number): Promise<boolean> {
+  const request = `/local/domain/${domid}/control/shutdown`
+  if ((await xenstoreRead(request)) === 'suspend') await xenstoreWrite({ [request]: '' })
+  const end = performance.now() + SUSPEND_MS_MAX
+  for (;;) {
+    if (await isSuspended(domid)) return true
+    if (performance.now() > end) return false
+    await sleep(SUSPEND_POLL_MS)
   }
 }
 

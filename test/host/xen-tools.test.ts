@@ -102,7 +102,9 @@ END`,
     const module = JSON.stringify(new URL('../../dist/host/xenstore.js', import.meta.url).href)
     const program = `import(${module}).then(({ xenstoreWatch }) =>
       xenstoreWatch('/x', pid => console.log(pid), () => {}))`
-    const watcher = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const watcher = spawn(process.execPath, ['-e', program], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
     const [pid] = (await once(watcher.stdout, 'data')) as [Buffer]
     watcher.kill('SIGKILL')
     const file = `/proc/${Number(pid)}/cmdline`
@@ -214,6 +216,7 @@ describe('xl', () => {
     const resumed = 'echo -b---- > "$FOLDER/state"; exit 1'
     const row = `echo "${header}"; echo "web1 3 96 1 $(cat "$FOLDER/state") 8.4"`
     stubs.add('xl', `case $1 in list) ${row};; migrate) ${resumed};; esac`)
+    stubs.add('xenstore-read', 'echo')
     expect(await domainFlags(3)).toBe('-b----')
     await resumeDomain(3)
     writeFileSync(stubs.file('state'), '---ss-')
@@ -224,6 +227,20 @@ describe('xl', () => {
     expect(migrations).toEqual([expect.stringMatching(/^xl\|migrate\|-s\|\|3\|printf 'xl migr/)])
     stubs.add('xl', `case $1 in list) echo "web1 3 96 1 ---ss- 8.4";; migrate) exit 1;; esac`)
     await expect(resumeDomain(3)).rejects.toThrow('stays suspended: try xl resume 3')
+  })
+
+  test('a guest that was just asked to suspend is not asked any more, and goes on', async () => {
+    await using stubs = await stubPrograms()
+    stubs.add('xenstore-read', 'echo suspend')
+    stubs.add('xenstore-write', '')
+    // It had seen the request, and suspends at the second look.
+    const looks = 'echo >> "$FOLDER/looks"; [ $(wc -l < "$FOLDER/looks") -gt 1 ] && state=---ss-'
+    const list = `state=-b----; ${looks}; [ ! -e "$FOLDER/resumed" ] || state=-b----`
+    const row = `${list}; echo "web1 3 96 1 $state 8.4"`
+    stubs.add('xl', `case $1 in list) ${row};; migrate) touch "$FOLDER/resumed"; exit 1;; esac`)
+    await resumeDomain(3)
+    expect(calls(stubs.path)).toContain('xenstore-write|--|/local/domain/3/control/shutdown||')
+    expect(await domainFlags(3)).toBe('-b----')
   })
 
   test('destroying a domain that is gone already is no failure', async () => {
