@@ -133,15 +133,22 @@ describe.skipIf(!isBuilt).each(CALLS)('the hotplug script by its %s call', (_cal
 })
 
 describe.skipIf(!isBuilt)('the hotplug script', () => {
-  test('fails where the daemon dies before it has answered', async () => {
-    const server = createServer(socket => socket.once('data', () => socket.destroy()))
+  test('asks once more where the daemon dies before it has answered, then fails', async () => {
+    let asked = 0
+    const server = createServer(socket =>
+      socket.once('data', () => {
+        asked++
+        socket.destroy()
+      }),
+    )
     const socket = join(folder, 'sock')
     await new Promise<void>(resolve => server.listen(socket, resolve))
     const environment = { BLKFERRY_SOCKET: socket, XENBUS_PATH: BACKEND }
     const { code, stderr } = await hotplug(['add'], environment)
     server.close()
     expect(code).toBe(1)
-    expect(stderr).toContain('the daemon ended before it answered')
+    expect(asked).toBe(2)
+    expect(stderr).toContain('the control connection was closed')
     expect(xenstore()).toContain('error')
   })
 
