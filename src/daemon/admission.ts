@@ -4,7 +4,9 @@
  * at under all of them.
  */
 import { describe, type Holding, type Role } from '../migration/roles.ts'
+import type { Host } from './host.ts'
 import { refuse, type SessionContext } from './session-context.ts'
+import { qemuDisksOf } from './vbds.ts'
 
 type Known = Pick<SessionContext, 'host' | 'journal'>
 
@@ -66,4 +68,16 @@ function otherName(
     if (host.devices.identityOf(name) === identity) return { name, holding }
   }
   return undefined
+}
+
+/** The guest that has it through QEMU, of which the kernel's tables say nothing. */
+export async function qemuUserOf(
+  { xenstore, devices }: Pick<Host, 'xenstore' | 'devices'>,
+  disk: string,
+): Promise<string | undefined> {
+  const identity = devices.identityOf(disk)
+  if (identity === undefined) return undefined
+  const all = await qemuDisksOf(xenstore)
+  const found = all.find(({ path }) => devices.identityOf(path) === identity)
+  return found && `domain ${found.domid}, as its ${found.vdev}, by QEMU`
 }

@@ -16,6 +16,8 @@ import { within } from './turns.ts'
 export interface DiskExportOptions {
   readonly command: readonly [string, ...string[]]
   readonly path: string
+  /** Throws if the path leads elsewhere by now. */
+  readonly check: () => void
   readonly name: string
   /** File with the session's key; undefined: plain TCP. */
   readonly keyFile: string | undefined
@@ -56,7 +58,8 @@ export class DiskExport {
 
   /** Settles once it listens. Rejects with `ControlError` refused. */
   async start(): Promise<void> {
-    const { command, path, name, keyFile, ports, logFile, log, started } = this.#options
+    const { command, path, name, keyFile, ports, logFile, started, check } = this.#options
+    check()
     if (this.#port === 0) this.#port = await ports.take()
     if (this.#isClosed) {
       ports.giveBack(this.#port)
@@ -78,23 +81,41 @@ export class DiskExport {
     this.#child = child
     this.#mark = child.pid === undefined ? undefined : markOf(child.pid)
     started()
+    try {
+      this.#port = await this.#listening(child)
+    } catch (error) {
+      // One that comes up later would write to the disk, and nobody would know of it.
+      child.kill('SIGKILL')
+      if (this.#mark !== undefined) await endProcess(this.#mark)
+      throw error
+    }
+    const ended = (): void => {
+      const { exitCode, signalCode } = child
+      if (this.#isClosed) return
+      this.#options.log.warn({ path, exitCode, signalCode }, 'export ended')
+      void this.#restart()
+    }
+    if (child.exitCode !== null || child.signalCode !== null) ended()
+    else child.on('exit', ended)
+  }
+
+  /** The port, once it listens; or why it does not. */
+  async #listening(child: ChildProcess): Promise<number> {
+    const { path } = this.#options
+    const refuse = (why: string): ControlError =>
+      ControlError.refuse('refused', `${path} cannot be exported: ${why}`)
     const answer = new Promise<string>((resolve, reject) => {
-      const failed = (why: string): void =>
-        reject(ControlError.refuse('refused', `${path} cannot be exported: ${why}; see ${logFile}`))
-      child.on('error', error => failed(error.message))
-      child.on('exit', (code, signal) => failed(`blkferry serve ended with ${code ?? signal}`))
+      child.on('error', error => reject(refuse(error.message)))
+      // What it has printed comes before this.
+      child.on('close', (code, signal) => reject(refuse(`it ended with ${code ?? signal}`)))
       if (child.stdout !== null) createInterface({ input: child.stdout }).once('line', resolve)
     })
     const late = (): Error =>
       ControlError.refuse('timeout', `${path} is not exported within ${START_MS_MAX} ms`)
     const line = await within(START_MS_MAX, answer, late)
-    const { listening } = JSON.parse(line) as { listening: string[] }
-    this.#port = Number(new URL(listening[0] ?? '').port)
-    child.on('exit', (code, signal) => {
-      if (this.#isClosed) return
-      log.warn({ path, code, signal }, 'export ended')
-      void this.#restart()
-    })
+    const said = JSON.parse(line) as { listening?: string[]; error?: { message: string } }
+    if (said.error !== undefined) throw refuse(said.error.message)
+    return Number(new URL(said.listening?.[0] ?? '').port)
   }
 
   async #restart(): Promise<void> {
@@ -122,6 +143,7 @@ export class DiskExport {
   /** The same, and what was written is durable. */
   async close(): Promise<void> {
     await this.end()
+    this.#options.check()
     const file = await open(this.#options.path, 'r+')
     try {
       await file.sync()

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ControlError } from '../control/control-error.ts'
 import type { DeviceMapper, DmDevice } from '../host/device-mapper.ts'
 import { deviceNode } from '../host/dm-node.ts'
@@ -16,6 +17,7 @@ import type { DiskPlace, GuestDevice, GuestDevices } from './host.ts'
 
 /** blkback lets go of a device some time after xenstore says so (ms). */
 const REMOVE_MS_MAX = 8000
+const KEPT_POLL_MS = 100
 const UUID_PREFIX = 'BLKFERRY-guest-'
 const LOSETUP_MS_MAX = 10_000
 
@@ -76,6 +78,7 @@ export class DmGuestDevices implements GuestDevices {
     if (length * SECTOR_BYTES > place.size) {
       throw refuse(`disk ${disk}: ${place.path} has ${place.size} bytes, ${size} are needed`)
     }
+    await this.#untilKept(disk)
     const found = await this.find(disk)
     if (found !== undefined) {
       const there = tableLength(await this.#mapper.table(found.name))
@@ -91,6 +94,18 @@ export class DmGuestDevices implements GuestDevices {
       if (place.isFile) await detachLoops(place.path)
       const problem = `${place.path} cannot be used: ${(error as Error).message}`
       throw refuse(`disk ${disk}: ${problem}`, error)
+    }
+  }
+
+  /** One that goes away with its last opener is not given to the next. */
+  async #untilKept(disk: string): Promise<void> {
+    for (let waited = 0; ; waited += KEPT_POLL_MS) {
+      const device = await this.#mapper.find(nameOfDevice(disk))
+      if (device?.isRemovedOnClose !== true) return
+      if (waited >= REMOVE_MS_MAX) {
+        throw refuse(`disk ${disk} is still in use by the guest that had it: try again later`)
+      }
+      await sleep(KEPT_POLL_MS)
     }
   }
 

@@ -7,7 +7,7 @@
 import type { Logger } from 'pino'
 import { ControlError } from '../control/control-error.ts'
 import { describe } from '../migration/roles.ts'
-import { checkOtherNames } from './admission.ts'
+import { checkOtherNames, qemuUserOf } from './admission.ts'
 import type { GuestDevice, Host } from './host.ts'
 import type { HostJournal } from './host-journal.ts'
 import { HOTPLUG_MS_MAX } from './messages.ts'
@@ -86,7 +86,7 @@ export class Hotplug {
 
   async #checkUnused({ disk, domid, path }: Vbd): Promise<void> {
     const { devices, xenstore } = this.#host
-    const user = await devices.userOf(disk)
+    const user = (await devices.userOf(disk)) ?? (await qemuUserOf(this.#host, disk))
     if (user !== undefined) {
       throw ControlError.refuse('refused', `disk ${disk} is in use by ${user}: free it first`)
     }

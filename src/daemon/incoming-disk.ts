@@ -1,6 +1,6 @@
 /** One disk at the destination: its export while it is copied, its device afterwards. */
 import { randomUUID } from 'node:crypto'
-import { checkAdmission } from './admission.ts'
+import { checkAdmission, qemuUserOf } from './admission.ts'
 import { DiskExport } from './disk-export.ts'
 import type { GuestDevice } from './host.ts'
 import { refuse, type SessionContext, type SessionFolder } from './session-context.ts'
@@ -17,6 +17,7 @@ export class IncomingDisk implements RecordedDisk {
   readonly export: DiskExport
   state: DiskState = 'receiving'
   readonly #context: SessionContext
+  readonly #identity: string | undefined
 
   constructor(
     context: SessionContext,
@@ -39,12 +40,32 @@ export class IncomingDisk implements RecordedDisk {
     const { command, exportPorts: ports } = context.host
     const name = this.exportName
     const { log } = context
-    this.export = new DiskExport({ command, path, name, keyFile, ports, logFile, log, started })
+    const check = (): void => this.#check()
+    this.#identity = context.host.devices.identityOf(disk)
+    this.export = new DiskExport({
+      command,
+      path,
+      check,
+      name,
+      keyFile,
+      ports,
+      logFile,
+      log,
+      started,
+    })
+  }
+
+  /** A copy may take hours: the guest must get what was written, wherever the path leads since. */
+  #check(): void {
+    const { disk } = this
+    if (this.#context.host.devices.identityOf(disk) === this.#identity) return
+    throw refuse(`disk ${disk} is another one than when the session began: begin a new one`)
   }
 
   /** Nobody writes through the export any more; the guest's device stands on what it wrote. */
   async take(): Promise<GuestDevice> {
     await this.export.close()
+    this.#check()
     const device = await this.#context.host.devices.make(this.disk, this.size)
     this.state = 'sealed'
     return device
@@ -91,8 +112,12 @@ export async function placesFor(
       const user = await host.devices.userOf(disk)
       // By the stock script a guest has the place itself, which nothing else of the host shows.
       const vbd = vbds.find(one => one.device !== undefined && isOn(one, disk, place))
-      if (found === undefined && user === undefined && vbd === undefined) return place.path
-      const by = vbd === undefined ? (user ?? `${found?.name}, a guest's device`) : nameOf(vbd)
+      const served = await qemuUserOf(host, disk)
+      if (found === undefined && user === undefined && vbd === undefined && served === undefined) {
+        return place.path
+      }
+      const other = served ?? user ?? `${found?.name}, a guest's device`
+      const by = vbd === undefined ? other : nameOf(vbd)
       throw refuse(`disk ${disk} is in use at the destination by ${by}: free it first`)
     }),
   )

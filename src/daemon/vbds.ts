@@ -2,6 +2,7 @@
 import type { DiskPlace, Xenstore } from './host.ts'
 
 const BACKENDS = '/local/domain/0/backend/vbd'
+const QEMU_BACKENDS = '/local/domain/0/backend/qdisk'
 
 export interface Vbd {
   readonly domid: number
@@ -64,6 +65,20 @@ export async function foreignDisksOf(xenstore: Xenstore, domid: number): Promise
     found.push(tree.get(`${folder}/dev`) ?? folder.slice(root.length + 1))
   }
   return found
+}
+
+/** What QEMU of this host serves to guests, by its path. */
+export async function qemuDisksOf(
+  xenstore: Xenstore,
+): Promise<{ domid: number; vdev: string; path: string }[]> {
+  const tree = await xenstore.tree(QEMU_BACKENDS)
+  return [...tree].flatMap(([node, params]) => {
+    const [, folder, domid] = /^(.*\/(\d+)\/\d+)\/params$/.exec(node) ?? []
+    // As aio:raw:/srv/web1.img.
+    const [path] = /\/.*$/.exec(params) ?? []
+    if (folder === undefined || path === undefined) return []
+    return [{ domid: Number(domid), vdev: tree.get(`${folder}/dev`) ?? 'disk', path }]
+  })
 }
 
 /** Whether it is this disk, under this name or another. */

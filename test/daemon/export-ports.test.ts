@@ -86,6 +86,7 @@ test('an export that is over before it has a port starts no process', async () =
   const one = new DiskExport({
     command: [process.execPath, BLKFERRY],
     path: await makeDisk(folder.file('disk'), 4096),
+    check: () => {},
     name: 'web1',
     keyFile: undefined,
     ports,

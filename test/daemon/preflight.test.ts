@@ -186,6 +186,15 @@ test('what has moved away takes in no other one before it is released', async ()
   await expect(comes(VOLUME, 1)).rejects.toThrow('has been at epoch 2 at the destination')
 })
 
+test('a disk that QEMU serves to a guest takes in no other one', async () => {
+  await using all = await setUp()
+  await all.give({ 'physical-device': '' })
+  const node = '/local/domain/0/backend/qdisk/4/768'
+  await all.host.xenstore.write({ [`${node}/params`]: `aio:raw:${VOLUME}`, [`${node}/dev`]: 'hda' })
+  const comes = placesFor(all.context, [{ disk: VOLUME, size: SIZE, blockSize: 512 }])
+  await expect(comes).rejects.toThrow('by domain 4, as its hda, by QEMU: free it first')
+})
+
 test('a migration whose command is gone before its turn has come does not begin', async () => {
   await using all = await setUp()
   const sessions = new Sessions(all.context)
