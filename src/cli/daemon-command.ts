@@ -58,19 +58,19 @@ export function sshAccess(options: readonly string[]): SshAccess {
   return { environment, options }
 }
 
-/** The session whose name begins so, or the newest one of the guest of this name. */
+/** The newest session of the guest of this name, or the one whose own name begins so. */
 export async function findSession(client: DaemonClient, given: string): Promise<SessionSummary> {
   const { sessions } = await client.call('session-list', {}, ANSWER)
   const named = sessions.filter(one => one.session.startsWith(given))
   const exact = sessions.find(one => one.session === given)
   const found = exact ?? (named.length === 1 ? named[0] : undefined)
   const ofGuest = sessions.find(({ domain }) => domain === given)
+  if (exact === undefined && ofGuest !== undefined) return ofGuest
   if (found !== undefined) return found
   if (named.length > 1) {
     const problem = `${named.length} sessions begin with ${given}`
     throw new CommandFailure(EXIT.usage, `${problem}: give more of the name`)
   }
-  if (ofGuest !== undefined) return ofGuest
   const remedy = 'see blkferry status for those there are'
   throw new CommandFailure(EXIT.failed, `there is no session ${given} on this host: ${remedy}`)
 }

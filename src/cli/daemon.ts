@@ -21,12 +21,17 @@ export const daemonCommand = defineCommand({
   details:
     'Needs root. Other commands start it by themselves; systemd does where it runs. It keeps the ' +
     'journal of which disks this host owns and does what a migration needs, but is in the path ' +
-    'of no guest’s disk: it may be stopped and started at any time.',
+    'of no guest’s disk: it may be stopped and started at any time. A migration that is under ' +
+    'way then is undone, or past the point of no return finished, by the next one.',
   positionals: [],
   options: {
     socket: optional(text('SOCK'), 'where commands reach it; /run/blkferry/daemon.sock without it'),
     state: withDefault(text('DIR'), '/var/lib/blkferry', 'the journal; must survive a reboot'),
-    run: withDefault(text('DIR'), '/run/blkferry', 'what is of this boot only, best on tmpfs'),
+    run: withDefault(
+      text('DIR'),
+      '/run/blkferry',
+      'what is of this boot only, best on tmpfs; a path of 45 bytes at most',
+    ),
     'log-level': withDefault(choice(LOG_LEVELS), 'info', 'log to stderr from this level up'),
   },
   examples: ['blkferry daemon', 'blkferry daemon --log-level debug'],

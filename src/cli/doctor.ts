@@ -13,7 +13,11 @@ const NODE_VERSION_MIN = 20
 export const doctorCommand = defineCommand({
   name: 'doctor',
   summary: 'look whether this host and another one are ready for a migration',
-  details: 'Each line is one thing that was looked at; what is not good has its remedy below it.',
+  details:
+    'Each line is one thing that was looked at; what is not good has its remedy below it. Exit ' +
+    'code 1 if something is BAD. Of HOST: xl, tools, modules, memory, one port, and the disks ' +
+    'under the names that they have here. Run it there as well: Node.js and the hotplug script ' +
+    'are seen only on the host itself.',
   positionals: [{ name: 'HOST', help: 'the other host, looked at through ssh', isOptional: true }],
   options: {
     domain: optional(text('DOMAIN'), 'a running guest: whether its disks can be moved'),

@@ -44,7 +44,8 @@ export const migrateCommand = defineCommand({
     'reconnect-seconds': withDefault(
       integer(0, 86_400),
       '300',
-      'how long a lost connection is tried again before the migration fails',
+      'how long a lost connection is tried again before the migration fails; the other host ' +
+        'waits for 900 at most',
     ),
     address: optional(
       text('ADDRESS'),

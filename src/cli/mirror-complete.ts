@@ -15,10 +15,14 @@ export const mirrorCompleteCommand = defineCommand({
   options: {
     control,
     verify: flag(
-      'compare digests of both disks while the clients are held; exit code 6 if they differ',
+      'read both disks and compare them while the clients are held; exit code 6 if they differ',
     ),
     resume: flag('let the clients go on at the source afterwards'),
-    timeout: withDefault(seconds, '60', 'how long the clients may be held for it, in seconds'),
+    timeout: withDefault(
+      seconds,
+      '60',
+      'how long it may take, in seconds, waiting until it is ready included',
+    ),
   },
   examples: [
     'blkferry mirror complete --control /run/guest.sock',

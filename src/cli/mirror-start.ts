@@ -49,9 +49,12 @@ export const mirrorStartCommand = defineCommand({
     'reconnect-seconds': withDefault(
       integer(0, 86_400),
       '300',
-      'how long a lost target is tried again before the mirror fails',
+      'how long a lost target is tried again before the mirror fails, 0 for as long as it takes',
     ),
-    'tls-psk': optional(text('FILE'), 'file with the pre-shared key, for an nbds target'),
+    'tls-psk': optional(
+      text('FILE'),
+      'file of pre-shared keys, for an nbds target: the URI’s user is the identity',
+    ),
   },
   examples: [
     'blkferry mirror start --control /run/guest.sock --target nbd://dest:10809/guest',

@@ -46,10 +46,13 @@ const options = {
     text('FILE'),
     'keep the dirty bitmap there, best on tmpfs, so that a mirror goes on after a crash',
   ),
-  'tls-psk': optional(text('FILE'), 'file with pre-shared keys, for nbds URIs'),
+  'tls-psk': optional(
+    text('FILE'),
+    'file of pre-shared keys for nbds URIs, identity:hexadecimal a line, as of psktool',
+  ),
   standby: optional(
     integer(3, 1024),
-    'a socket: load everything, say so there, and open the disk when a line arrives there',
+    'number of an open socket: load everything, say so there, and open the disk when told there',
   ),
   'max-connections': withDefault(integer(1, 1024), '64', 'clients at one time'),
   'log-level': withDefault(choice(LOG_LEVELS), 'info', 'log to stderr from this level up'),

@@ -15,7 +15,7 @@ import { diskText } from './status-text.ts'
 
 const SESSION = {
   name: 'SESSION',
-  help: 'its name or how it begins, or the guest’s name; see blkferry status',
+  help: 'the guest’s name, or the session’s as blkferry status has it, whole or how it begins',
 }
 const DISK = {
   name: 'DISK',
@@ -44,11 +44,13 @@ export const resolveCommand = defineCommand({
   name: 'resolve',
   summary: 'find out, or decide, where a guest is whose migration ended in doubt',
   details:
-    'On the source host, when the link broke past the point of no return. Without --force the ' +
-    'other host is asked once more. With --force you decide, and must be right: --force source ' +
-    'only if the guest does not run on the other host and never will, as when that host is ' +
-    'switched off and its copy will be discarded; --force destination only if it runs there. ' +
-    'Two running guests would be two different disks.',
+    'On the source host, when the link broke past the point of no return. The daemon asks the ' +
+    'other host all the time; from now on it does so by the ssh of whoever calls this, and up to ' +
+    'ten seconds are waited for an answer. With --force you decide, and must be right: --force ' +
+    'source only if the guest does not run on the other host and never will, as when that host ' +
+    'is switched off and its copy will be discarded: then the guest goes on here; --force ' +
+    'destination only if it runs there: then the suspended guest here is destroyed. Two running ' +
+    'guests would be two different disks.',
   positionals: [SESSION],
   options: {
     force: optional(choice(['source', 'destination']), 'who has the guest, without asking'),
@@ -70,11 +72,12 @@ export const resolveCommand = defineCommand({
 
 export const releaseCommand = defineCommand({
   name: 'release',
-  summary: 'give up the old copy of a disk that has moved away',
+  summary: 'give up a disk that has moved away, or that no guest uses',
   details:
-    'On the source host, once the guest runs well at the destination. Nothing is deleted: the ' +
-    'device or file is yours again, to wipe or to receive a disk, and blkferry forgets that it ' +
-    'was given away. A logical volume whose guest had the stock script can be read again.',
+    'On the source host, once the guest runs well at the destination; or anywhere for a disk ' +
+    'whose guest is not to start there any more. Nothing is deleted: the device or file is yours ' +
+    'again, to wipe or to receive a disk; a guest is started on it only after blkferry claim. A ' +
+    'logical volume whose guest had the stock script can be read again.',
   positionals: [DISK],
   options: {},
   examples: ['blkferry release web1-root', 'blkferry release /dev/vg0/web1'],
@@ -90,8 +93,9 @@ export const claimCommand = defineCommand({
   name: 'claim',
   summary: 'say that this host owns a disk that it has released or lost',
   details:
-    'So that its guest can be started here. A disk that was never moved needs no claim. Only if ' +
-    'no other host has a guest on it: the two copies would part ways.',
+    'So that its guest can be started here. A disk that blkferry has never seen needs none; one ' +
+    'that was released, or to which a migration has failed, does. Only if no other host has a ' +
+    'guest on it: the two copies would part ways.',
   positionals: [DISK],
   options: {},
   examples: ['blkferry claim web1-root'],

@@ -19,17 +19,18 @@ export const statusCommand = defineCommand({
   name: 'status',
   summary: 'show this host’s migrations and disks, or a serving process',
   details:
-    'Without SESSION: what migrations there are, the last ones that have ended too, and what ' +
-    'this host is to each disk that was ever moved. With --control: one process of blkferry serve.',
+    'Without SESSION: what migrations there are, the last ones that have ended since the daemon ' +
+    'was started too, and what this host is to each disk that a guest has had through blkferry. ' +
+    'Ends with 0 whatever became of them. With --control: one process of blkferry serve.',
   positionals: [
     {
       name: 'SESSION',
-      help: 'one migration: its name or how it begins, or the guest’s name',
+      help: 'one migration: the guest’s name, or its own, whole or how it begins',
       isOptional: true,
     },
   ],
   options: {
-    watch: flag('go on: until the session is over, or for at most a day'),
+    watch: flag('go on: with SESSION until it is over, without for a day'),
     control: optional(text('SOCK'), 'the control socket that serve was started with'),
   },
   examples: [

@@ -183,11 +183,9 @@ function checkVersion(message: unknown, peer: 'client' | 'proxy'): void {
   const proxy = peer === 'proxy' ? theirs : CONTROL_VERSION
   const client = peer === 'proxy' ? CONTROL_VERSION : theirs
   const remedy =
-    proxy < client
-      ? 'upgrade the blkferry that serves the disk'
-      : 'upgrade the blkferry command that talks to it'
+    proxy < client ? 'upgrade the blkferry that answers' : 'upgrade the blkferry that asks'
   throw new ControlError(
     'version',
-    `the proxy speaks control version ${proxy} and the command line version ${client}: ${remedy}`,
+    `control version ${client} asks and control version ${proxy} answers: ${remedy}`,
   )
 }

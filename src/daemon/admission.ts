@@ -1,7 +1,7 @@
 /**
  * What this host's journal says against a disk that comes here, or that a guest is to have here.
- * The journal knows disks by name; what has two names is one disk all the same, so that it is looked
- * at under all of them.
+ * The journal knows disks by name; what has two names is one disk all the same, so that it is
+ * looked at under all of them.
  */
 import { describe, type Holding, type Role } from '../migration/roles.ts'
 import type { Host } from './host.ts'

@@ -119,8 +119,7 @@ export class DestinationSession {
     const incoming = this.#disks.find(one => one.disk === disk)
     if (incoming === undefined || this.#isEnding) throw this.#overError()
     if (this.#relay === undefined) {
-      const problem = `is coming here by session ${this.session}, and this xl is not part of it`
-      throw refuse(`disk ${disk} ${problem}: wait until that has ended`)
+      throw refuse(`disk ${disk} comes with session ${this.session}, not by any other xl: wait`)
     }
     const name = await this.#context.host.xenstore.read(`/local/domain/${domid}/name`)
     if (name !== `${this.domain}--incoming`) {
@@ -224,9 +223,8 @@ export class DestinationSession {
     clearTimeout(this.#lease)
     if (this.#isEnding) return
     this.#lease = setTimeout(() => {
-      if (this.#holding.role === 'incoming') {
-        void this.#end('the source has not been heard of for long')
-      }
+      const isWaiting = this.#holding.role === 'incoming'
+      if (isWaiting) void this.#end('the source has not been heard of for long')
     }, LEASE_MS)
     this.#lease.unref()
   }

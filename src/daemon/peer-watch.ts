@@ -47,11 +47,11 @@ export async function watchPeer(options: PeerWatchOptions): Promise<void> {
 }
 
 /** True if the session is over there. */
-async function askOnce({ peer, session, seal }: PeerWatchOptions): Promise<boolean> {
+async function askOnce({ peer, session, seal, signal }: PeerWatchOptions): Promise<boolean> {
   const wait = { session, timeoutMs: WAIT_MS }
   const timeoutMs = WAIT_MS + ANSWER_MS_MAX
   const { want, isOver } = await peer.call('peer-wait', wait, { timeoutMs })
-  if (want === 'seal') {
+  if (want === 'seal' && !signal.aborted) {
     const error = await seal().then(() => null, messageOf)
     await peer.call('peer-sealed', { session, error }, { timeoutMs: ANSWER_MS_MAX })
   }

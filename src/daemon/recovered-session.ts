@@ -19,7 +19,7 @@ import {
   type SessionStatus,
 } from './session-status.ts'
 import type { EndingDisk } from './source-disk.ts'
-import { SourceEnd } from './source-end.ts'
+import { closeWhenTold, SourceEnd } from './source-end.ts'
 
 /** xl ends by itself when it finds that its relay has no daemon. */
 const XL_GRACE_MS = 5000
@@ -70,7 +70,7 @@ export class RecoveredSession {
       return true
     })
     await this.#end.run(this.#disks, undefined, this.#record.processes.length > 0)
-    await this.#peer.close().catch(error => log.warn({ err: error }, 'ssh not closed'))
+    await closeWhenTold(this.#end, this.#peer, log)
     records.remove(this.session)
     // The key is in there.
     SessionFolder.removeOf(this.#context.host.runFolder, this.session)

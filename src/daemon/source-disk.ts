@@ -1,4 +1,5 @@
 /** One disk at the source: its path, its mirror, and what the operator is told of both. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { DiskPath } from '../chain/disk-path.ts'
 import { ControlError } from '../control/control-error.ts'
 import type { MirrorStartParams } from '../control/messages.ts'
@@ -7,6 +8,7 @@ import type { RecordedDisk } from './session-record.ts'
 import type { DiskState, DiskStatus } from './session-status.ts'
 
 const ANSWER_MS_MAX = 5000
+const POLL_MS = 500
 /** Connecting to the target comes before the answer. */
 const MIRROR_START_MS_MAX = 60_000
 /** The last chunks and the last flush, while the guest stands still. */
@@ -128,5 +130,20 @@ export class SourceDisk implements EndingDisk {
       replacements: this.replacements,
       error: this.error ?? mirror?.error ?? null,
     }
+  }
+}
+
+/** Throws if a copy has ended. */
+export async function pollAll(disks: readonly SourceDisk[]): Promise<void> {
+  await Promise.all(disks.map(disk => disk.poll()))
+}
+
+/** Settles once what is left of all can be copied while the guest stands still. */
+export async function untilReady(disks: readonly SourceDisk[], signal: AbortSignal): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted()
+    await pollAll(disks)
+    if (disks.every(disk => disk.isReady)) return
+    await sleep(POLL_MS, undefined, { signal })
   }
 }

@@ -4,6 +4,7 @@
  * destination's word does, or the operator's.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
 import { ControlError } from '../control/control-error.ts'
 import type { Domain } from '../host/xl.ts'
 import type { Outcome } from '../migration/phases.ts'
@@ -31,6 +32,8 @@ const RETRY_MS = 1000
 /** `resolve` is answered after this, whatever came of it. */
 const RESOLVED_MS_MAX = 10_000
 const FIRST_WORD_MS_MAX = 5000
+/** A host that was slow to answer, or out of reach for a moment, is still told of the end. */
+const TELL_MS_MAX = 120_000
 
 export class SourceEnd {
   readonly #context: SessionContext
@@ -40,6 +43,7 @@ export class SourceEnd {
   #hasBegun = false
   #forced: Outcome | null = null
   #finished: Promise<void> = Promise.resolve()
+  #telling: Promise<void> | undefined
 
   constructor(context: SessionContext, progress: SessionProgress, options: SourceEndOptions) {
     this.#context = context
@@ -50,6 +54,11 @@ export class SourceEnd {
   /** The destination has the guest, and its word is known. */
   get isHandedOver(): boolean {
     return this.#isHandedOver
+  }
+
+  /** After `run`: the other host has not heard yet that it is over, and is still told. */
+  get telling(): Promise<void> | undefined {
+    return this.#telling
   }
 
   get hasBegun(): boolean {
@@ -173,11 +182,19 @@ export class SourceEnd {
     for (const disk of disks) await disk.stop()
     for (const { disk } of this.#options.disks) this.#context.host.plainDevices.forget(disk)
     if (hasMoved) await this.#resumeGuest()
-    // It refuses, and cleans up; if it cannot hear us it does so by itself, later.
+    // It refuses, and cleans up.
     const word = await this.#askOnce(FIRST_WORD_MS_MAX)
     if (word === 'destination-owns') this.#context.log.error('the destination owns as well')
+    if (word === 'undefined') this.#telling = this.#tell()
     this.#progress.outcome = 'source-owns'
     if (!this.#progress.enter('cancelled')) this.#progress.enter('failed')
+  }
+
+  /** If it cannot hear us for longer than this it cleans up by itself, later. */
+  async #tell(): Promise<void> {
+    const end = performance.now() + TELL_MS_MAX
+    do await sleep(RETRY_MS)
+    while ((await this.#askOnce()) === 'undefined' && performance.now() < end)
   }
 
   /** It goes on under its own name; one that is gone was shut down meanwhile. */
@@ -208,4 +225,13 @@ export class SourceEnd {
     if (force !== null) this.#forced = force
     await Promise.race([this.#finished, sleep(RESOLVED_MS_MAX)])
   }
+}
+
+/** The connection stays while the other host has to be told; nobody waits for that. */
+export async function closeWhenTold(end: SourceEnd, peer: Peer, log: Logger): Promise<void> {
+  const { telling } = end
+  const close = (): Promise<void> =>
+    peer.close().catch(error => log.warn({ err: error }, 'ssh not closed'))
+  if (telling === undefined) await close()
+  else void telling.then(close)
 }

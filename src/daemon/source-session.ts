@@ -4,7 +4,6 @@
  * is left, whatever happened.
  */
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { ControlError } from '../control/control-error.ts'
 import { isCancellable, type Outcome } from '../migration/phases.ts'
 import type { SourceQuestion } from '../migration/source-relay.ts'
@@ -24,12 +23,10 @@ import {
 import { SessionProgress } from './session-progress.ts'
 import { recorded } from './session-record.ts'
 import type { SessionStatus } from './session-status.ts'
-import type { SourceDisk } from './source-disk.ts'
-import { SourceEnd } from './source-end.ts'
+import { pollAll, type SourceDisk, untilReady } from './source-disk.ts'
+import { closeWhenTold, SourceEnd } from './source-end.ts'
 import { setUp } from './source-set-up.ts'
 import { settleAll } from './turns.ts'
-
-const POLL_MS = 500
 
 export class SourceSession {
   readonly session = randomUUID()
@@ -82,7 +79,8 @@ export class SourceSession {
     log.info({ session, domain, host: this.#params.host }, 'session begins')
     try {
       await this.#setUp(watching.signal)
-      await this.#untilReady()
+      await untilReady(this.#disks, this.#abort.signal)
+      this.#progress.enter('ready')
       await this.#moveMemory()
     } catch (error) {
       this.#progress.fail(messageOf(error))
@@ -93,7 +91,7 @@ export class SourceSession {
     })
     await this.#end.run(this.#disks, this.#sealing, this.#move !== undefined)
     watching.abort()
-    await this.#peer.close().catch(error => log.warn({ err: error }, 'ssh not closed'))
+    await closeWhenTold(this.#end, this.#peer, log)
     await this.#asking
     records.remove(session)
     this.#folder.remove()
@@ -113,7 +111,8 @@ export class SourceSession {
       peer,
       folder: this.#folder,
       replaced: (index, reason) => this.#replaced(index, reason),
-      lost: (index, reason) => this.#lost(index, reason),
+      lost: (index, reason) =>
+        this.abort(`the proxy of ${this.#guest.disks[index]?.vdev} is lost: ${reason}`),
     })
     this.#asking = watchPeer({
       peer,
@@ -135,25 +134,6 @@ export class SourceSession {
     this.#context.log.warn({ disk: disk?.disk, reason }, 'proxy replaced')
   }
 
-  #lost(index: number, reason: string): void {
-    this.abort(`the proxy of ${this.#guest.disks[index]?.vdev} is lost: ${reason}`)
-  }
-
-  async #untilReady(): Promise<void> {
-    const { signal } = this.#abort
-    for (;;) {
-      signal.throwIfAborted()
-      await this.#poll()
-      if (this.#disks.every(disk => disk.isReady)) break
-      await sleep(POLL_MS, undefined, { signal })
-    }
-    this.#progress.enter('ready')
-  }
-
-  async #poll(): Promise<void> {
-    await Promise.all(this.#disks.map(disk => disk.poll()))
-  }
-
   /** xl moves memory, and with it the guest. */
   async #moveMemory(): Promise<void> {
     this.#move = new MemoryMove({
@@ -167,7 +147,7 @@ export class SourceSession {
     this.#record()
     await this.#move.finish(async () => {
       if (this.#sealing !== undefined || this.#abort.signal.aborted) return
-      await this.#poll().catch(error => this.abort(messageOf(error)))
+      await pollAll(this.#disks).catch(error => this.abort(messageOf(error)))
     })
   }
 

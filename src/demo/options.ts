@@ -46,7 +46,7 @@ export function demoCommand(
         'how the client’s writes reach the target: see blkferry mirror start --help',
       ),
       target: optional(nbdUri, 'migrate to this export, all that it holds is overwritten'),
-      verify: flag('let the switchover compare digests of both disks, while the client is held'),
+      verify: flag('let the switchover read and compare both disks, while the client is held'),
       keep: flag('leave the images where they are, and say where'),
     },
     examples: [

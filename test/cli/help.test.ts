@@ -90,7 +90,7 @@ describe('a wrong command line is one sentence and exit code 2', () => {
     [['status', '--control='], '--control must be text'],
     [['status', ...sock, ...sock], '--control is given 2 times: give it once'],
     [['cancel', 'web1', 'more'], '"more" is one word too many: see blkferry cancel --help'],
-    [['cancel'], 'cancel needs SESSION: its name or how it begins'],
+    [['cancel'], 'cancel needs SESSION: the guest’s name'],
     [['status', 'web1', ...sock], '--control goes alone'],
     [['migrate', 'web1'], 'migrate needs HOST: the other host, as ssh knows it'],
     [['migrate', 'web1', 'h', '--', '-x'], '"-x" is one word too many'],

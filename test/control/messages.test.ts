@@ -147,13 +147,14 @@ describe('envelopes', () => {
   test('another version is named beside ours, with the side to upgrade', () => {
     const older = expectVersion(() => checkReply({ version: 0, anything: 1 }))
     expect(older).toBe(
-      'the proxy speaks control version 0 and the command line version 1: ' +
-        'upgrade the blkferry that serves the disk',
+      'control version 1 asks and control version 0 answers: upgrade the blkferry that answers',
     )
-    expect(expectVersion(() => checkReply({ version: 2 }))).toMatch(/upgrade the blkferry command/)
-    expect(expectVersion(() => checkRequest({ version: 2 }))).toMatch(/that serves the disk$/)
+    expect(expectVersion(() => checkReply({ version: 2 }))).toMatch(
+      /upgrade the blkferry that asks/,
+    )
+    expect(expectVersion(() => checkRequest({ version: 2 }))).toMatch(/that answers$/)
     expect(expectVersion(() => checkRequest({ version: 0 }))).toMatch(
-      /upgrade the blkferry command/,
+      /upgrade the blkferry that asks/,
     )
   })
 

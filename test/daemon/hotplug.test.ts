@@ -88,7 +88,7 @@ test('a disk that is named by its path is added and removed as any other', async
   expect((await all.host.mapper.list()).map(({ name }) => name)).toEqual(['vg0-web1'])
 })
 
-test('a disk that has moved away is refused under any other name, until it is released', async () => {
+test('a disk that has moved away is refused by any other name until it is released', async () => {
   await using all = await setUp()
   all.journal.apply('claim', [{ disk: 'web1' }])
   all.journal.apply('seal', [{ disk: 'web1', session: 's1' }])
