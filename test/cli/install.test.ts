@@ -147,16 +147,44 @@ describe.skipIf(!isBuilt)('scripts/uninstall (npm run build)', () => {
     expect(files()).toEqual(['usr/local/sbin/xl'])
   })
 
-  test('keeps the journal and a table that has lines, and says so', () => {
+  test('keeps the journal and whatever the operator wrote, and says so', () => {
     install()
     write('etc/blkferry/disks', '# ours\nweb1 /dev/vg0/web1\n')
+    write('etc/blkferry/ports', '10810-10873\n')
     write('var/lib/blkferry/journal', 'roles')
     const { stdout } = run(join(root, LIBRARY, 'scripts/uninstall'), '--prefix', '/usr/local')
-    expect(stdout).toContain('kept: ')
-    expect(files()).toEqual(['var/lib/blkferry/disks', 'var/lib/blkferry/journal'])
+    expect(stdout.match(/^kept: .*(etc|lib)\/blkferry,/gm)).toHaveLength(2)
+    const kept = ['etc/blkferry/disks', 'etc/blkferry/ports', 'var/lib/blkferry/journal']
+    expect(files()).toEqual(kept)
     install()
     expect(read('etc/blkferry/disks')).toContain('web1 /dev/vg0/web1')
-    expect(files()).toEqual([...INSTALLED, 'var/lib/blkferry/journal'])
+    expect(read('etc/blkferry/ports')).toBe('10810-10873\n')
+    expect(files()).toEqual([...new Set([...INSTALLED, ...kept])].sort())
+  })
+
+  test('keeps the range of ports also beside a table without lines', () => {
+    install()
+    write('etc/blkferry/ports', '10810-10873\n')
+    expect(uninstall().code).toBe(0)
+    expect(files()).toEqual(['etc/blkferry/ports'])
+  })
+
+  test('refuses while volumes that moved away have not been released, and names them', () => {
+    install()
+    const table = [{ type: 'linear', start: 0, length: 8, device: '8:1', offset: 0 }]
+    for (const name of ['web1', 'web2']) {
+      const record = { disk: `/dev/vg0/${name}`, device: `vg0-${name}`, table }
+      write(`run/blkferry/plain/${name}.json`, JSON.stringify(record))
+    }
+    const { code, stderr } = uninstall()
+    expect(code).toBe(1)
+    expect(stderr).toMatch(
+      /^ *blkferry release \/dev\/vg0\/web1\n *blkferry release \/dev\/vg0\/web2$/m,
+    )
+    expect(read('run/blkferry/plain/web1.json')).toContain('8:1')
+    expect(existsSync(join(root, LIBRARY))).toBe(true)
+    rmSync(join(root, 'run/blkferry/plain'), { recursive: true })
+    expect(uninstall().code).toBe(0)
   })
 
   test('refuses while a guest has a disk through it, or a migration is under way', () => {
