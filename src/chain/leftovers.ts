@@ -28,12 +28,12 @@ export interface LeftoverOptions {
   readonly log: Logger
 }
 
-/** Those of all sessions; one for each disk. */
+/** Those of all sessions; one for each disk. Throws if the kernel does not say. */
 export async function findLeftovers({
   mapper,
   runFolder,
   log,
-}: LeftoverOptions): Promise<Leftover[]> {
+}: Omit<LeftoverOptions, 'nbd'>): Promise<Leftover[]> {
   const found: Leftover[] = []
   for (const record of readRecords(runFolder, log)) {
     const { session, disk, device } = record

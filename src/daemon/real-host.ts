@@ -1,5 +1,4 @@
 /** The host as it is: device-mapper, kernel nbd, xenstore and xl. */
-import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -79,9 +78,8 @@ export function openHost({ command, runFolder }: RealHostOptions): Host {
     exportPorts: new ExportPorts(),
     openDiskPath: async options =>
       openDiskPath({ ...options, ...(await parts(options.log)), proxyCommand: command }),
-    // Without records there is nothing to look for, and no need of a part that may be missing.
-    findLeftovers: async log =>
-      existsSync(chainFolder) ? await findLeftovers(await parts(log)) : [],
+    // Without the kernel's nbd, which may be missing where nothing is left.
+    findLeftovers: log => findLeftovers({ mapper, runFolder: chainFolder, log }),
     cleanUp: async (leftover, outcome, log) => cleanUp(leftover, outcome, await parts(log)),
   }
 }

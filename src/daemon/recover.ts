@@ -4,34 +4,45 @@
  * none never got far.
  */
 import type { Leftover } from '../chain/leftovers.ts'
+import { settlesWithin } from '../chain/pause.ts'
 import { DestinationSession } from './destination-session.ts'
 import { RecoveredSession } from './recovered-session.ts'
-import { messageOf, type SessionContext } from './session-context.ts'
+import { messageOf, type SessionContext, untilDone } from './session-context.ts'
 import type { SessionRecord } from './session-record.ts'
 import type { Sessions } from './sessions.ts'
+import { settleAll } from './turns.ts'
 
-/** Settles when all is known; the sessions come to their end by themselves. */
+/** Longest that the daemon's start waits for devices without a session (ms). */
+const RESTORE_MS_MAX = 3000
+
+/** Settles when all sessions are known; they come to their end by themselves. */
 export async function recover(context: SessionContext, sessions: Sessions): Promise<void> {
-  const { host, log, records } = context
+  const { log, records } = context
   const found = records.all(log)
-  const leftovers = await host.findLeftovers(log).catch((error: unknown) => {
-    log.error({ err: error }, 'left devices cannot be looked for')
-    return []
-  })
   for (const record of found) {
     const { session, side, domain } = record
     log.warn({ session, side, domain }, 'session was left unfinished')
     if (side === 'source') {
-      const own = leftovers.filter(left => left.session === session)
       const peer = sessions.peer({ host: record.peer, ssh: record.ssh })
-      sessions.add(new RecoveredSession(context, record, peer, own))
+      sessions.add(new RecoveredSession(context, record, peer))
     } else {
       sessions.add(DestinationSession.recover(context, record, await placesOf(context, record)))
     }
   }
-  const known = new Set(found.map(({ session }) => session))
-  for (const left of leftovers) if (!known.has(left.session)) await restore(context, left)
-  settleJournal(context, known)
+  settleJournal(context, new Set(found.map(({ session }) => session)))
+  // A kernel that does not answer now is asked again, and holds nobody up.
+  await settlesWithin(restoreAll(context, sessions), RESTORE_MS_MAX)
+}
+
+/** Devices of sessions that have no record. Those of sessions that are known are their own care. */
+function restoreAll(context: SessionContext, sessions: Sessions): Promise<void> {
+  const { host, log } = context
+  return untilDone(log, async () => {
+    const found = await host.findLeftovers(log)
+    const left = found.filter(({ session }) => !sessions.knows(session))
+    await settleAll(left.map(one => restore(context, one)))
+    return true
+  })
 }
 
 /** Where the disks are; one that has vanished cannot be in use. */
@@ -51,10 +62,8 @@ async function restore(context: SessionContext, left: Leftover): Promise<void> {
   const isGone = [...journal.disks.values()].some(
     ({ role, session }) => role === 'given-away' && session === left.session,
   )
+  await host.cleanUp(left, isGone ? 'discard' : 'restore', log)
   log.warn({ ...left, isGone }, 'device was left without a session')
-  await host
-    .cleanUp(left, isGone ? 'discard' : 'restore', log)
-    .catch((error: unknown) => log.error({ err: error, ...left }, 'device not cleaned up'))
 }
 
 /** Roles in the middle of a session that has no record: it never gave anything away. */

@@ -3,7 +3,6 @@
  * brought to its end. What the crash left is undone or finished, as the journal says.
  */
 
-import type { Leftover } from '../chain/leftovers.ts'
 import { ControlError } from '../control/control-error.ts'
 import type { Outcome } from '../migration/phases.ts'
 import type { RelayRoute, SshAccess } from './messages.ts'
@@ -35,13 +34,7 @@ export class RecoveredSession {
   readonly #end: SourceEnd
   readonly #disks: readonly RecoveredDisk[]
 
-  /** `leftovers`: of this session. */
-  constructor(
-    context: SessionContext,
-    record: SessionRecord,
-    peer: Peer,
-    leftovers: readonly Leftover[],
-  ) {
+  constructor(context: SessionContext, record: SessionRecord, peer: Peer) {
     const { session, domain, domid, disks } = record
     this.session = session
     this.domain = domain
@@ -53,10 +46,7 @@ export class RecoveredSession {
     this.#progress = new SessionProgress(about, 'switchover')
     this.#progress.fail('the daemon ended in mid-session and was started again')
     this.#progress.enterMemory('ended')
-    this.#disks = disks.map(disk => {
-      const left = leftovers.find(one => one.disk === disk.vdev)
-      return new RecoveredDisk(context, disk, left)
-    })
+    this.#disks = disks.map(disk => new RecoveredDisk(context, session, disk))
     const options = { session, domid: domid ?? 0, domain, disks, peer }
     this.#end = new SourceEnd(context, this.#progress, options)
     this.finished = this.#run()
@@ -132,21 +122,20 @@ class RecoveredDisk implements EndingDisk {
   readonly size: number
   readonly epoch: number
   readonly #context: SessionContext
-  #left: Leftover | undefined
+  readonly #session: string
+  /** Nothing of the crash is in the path any more. */
+  #isClean = false
   #state: DiskState
 
-  constructor(
-    context: SessionContext,
-    { vdev, disk, size, epoch }: RecordedDisk,
-    left: Leftover | undefined,
-  ) {
+  constructor(context: SessionContext, session: string, { vdev, disk, size, epoch }: RecordedDisk) {
     this.vdev = vdev
     this.disk = disk
     this.size = size
     this.epoch = epoch
     this.#context = context
-    this.#left = left
-    this.#state = left?.state === 'sealed' ? 'sealed' : 'copying'
+    this.#session = session
+    const { role } = context.journal.holding(disk)
+    this.#state = role === 'sealed' || role === 'given-away' ? 'sealed' : 'copying'
   }
 
   async unseal(): Promise<void> {
@@ -159,10 +148,14 @@ class RecoveredDisk implements EndingDisk {
     this.#state = 'handed-over'
   }
 
+  /** Throws if it cannot be found out what there is: that is not the same as nothing. */
   async #cleanUp(outcome: 'restore' | 'discard'): Promise<void> {
-    if (this.#left === undefined) return
-    await this.#context.host.cleanUp(this.#left, outcome, this.#context.log)
-    this.#left = undefined
+    if (this.#isClean) return
+    const { host, log } = this.#context
+    const found = await host.findLeftovers(log)
+    const left = found.find(one => one.session === this.#session && one.disk === this.vdev)
+    if (left !== undefined) await host.cleanUp(left, outcome, log)
+    this.#isClean = true
   }
 
   async stop(): Promise<void> {}

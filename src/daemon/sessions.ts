@@ -103,6 +103,10 @@ export class Sessions implements HotplugSessions {
     throw ControlError.refuse('busy', `there are ${SESSIONS_MAX} sessions already: wait for one`)
   }
 
+  knows(session: string): boolean {
+    return this.#all.has(session)
+  }
+
   /** Throws `ControlError` no-session. */
   find(session: string): AnySession {
     const found = this.#all.get(session)

@@ -19,10 +19,26 @@ const SESSION = 's1'
 const MS_MAX = 60_000
 const log = pino({ level: 'silent' })
 
-/** A crash has left a sealed disk, and each journal with these steps behind it. */
+/** Fails so many times first, as a kernel does that does not answer in time. */
+function after<A extends readonly unknown[], T>(
+  failures: number,
+  act: (...words: A) => Promise<T>,
+) {
+  let left = failures
+  return async (...words: A): Promise<T> => {
+    if (left-- > 0) throw new Error('no answer in 10000 ms')
+    return await act(...words)
+  }
+}
+
+/**
+ * A crash has left a sealed disk, and each journal with these steps behind it; `failures`: of each
+ * look at it, and of each clean-up.
+ */
 async function crashed(
   here: readonly RoleVerb[],
   there: readonly RoleVerb[],
+  failures = 0,
 ): Promise<{ source: StubHost; journal: HostJournal } & AsyncDisposable> {
   const folder = await temporary()
   const source = new StubHost(folder.file('a'), 'a')
@@ -48,13 +64,13 @@ async function crashed(
   await source.plainDevices.keep(VOLUME, VOLUME_DEVICE)
   const plain = await source.mapper.table(VOLUME_DEVICE)
   await source.mapper.suspend(VOLUME_DEVICE)
-  source.findLeftovers = async () => [
+  source.findLeftovers = after(failures, async () => [
     { session: SESSION, disk: 'xvda', device: VOLUME_DEVICE, state: 'sealed' },
-  ]
-  source.cleanUp = async (_left, outcome) => {
+  ])
+  source.cleanUp = after(failures, async (_left, outcome) => {
     if (outcome === 'discard') await fence(source.mapper, VOLUME_DEVICE)
     else await swap(source.mapper, VOLUME_DEVICE, plain, { blockSizeOf: () => 512 })
-  }
+  })
   const records = new SessionRecords(folder.file('records'))
   const ssh = { environment: source.environment, options: [] }
   const disk = { vdev: 'xvda', disk: VOLUME, size: SIZE, epoch: 1, isPrepared: false }
@@ -75,11 +91,11 @@ async function crashed(
 const kindOf = async (host: StubHost): Promise<string | undefined> =>
   (await host.mapper.table(VOLUME_DEVICE))[0]?.type
 
-test(
-  'a volume that was given away stays, fails, and can still be released',
-  async () => {
+test.each([0, 2])(
+  'a volume that was given away stays, fails, and can still be released, after %d failures',
+  async failures => {
     const there = ['admit', 'accept', 'settle'] as const
-    await using all = await crashed(['claim', 'seal', 'give-away'], there)
+    await using all = await crashed(['claim', 'seal', 'give-away'], there, failures)
     expect(all.journal.holding(VOLUME).role).toBe('given-away')
     expect(await kindOf(all.source)).toBe('error')
     await all.source.plainDevices.restore(VOLUME)
@@ -88,16 +104,37 @@ test(
   MS_MAX,
 )
 
-test(
-  'one that was not is its guest’s again, and nothing of it is remembered',
-  async () => {
-    await using all = await crashed(['claim', 'seal'], ['admit'])
+test.each([0, 2])(
+  'one that was not is its guest’s again, and nothing of it is remembered, after %d failures',
+  async failures => {
+    await using all = await crashed(['claim', 'seal'], ['admit'], failures)
     expect(all.journal.holding(VOLUME)).toEqual({ role: 'owner', epoch: 1, session: undefined })
     expect(await kindOf(all.source)).toBe('linear')
     expect((await all.source.mapper.status(VOLUME_DEVICE)).isSuspended).toBe(false)
     await fence(all.source.mapper, VOLUME_DEVICE)
     await all.source.plainDevices.restore(VOLUME)
     expect(await kindOf(all.source)).toBe('error')
+  },
+  MS_MAX,
+)
+
+test(
+  'a device without a session is looked for until that has succeeded',
+  async () => {
+    await using folder = await temporary()
+    const source = new StubHost(folder.file('a'), 'a')
+    const journal = new HostJournal(() => openJournal(folder.file('state-a')))
+    const left = { session: 's0', disk: 'xvda', device: VOLUME_DEVICE, state: 'sealed' } as const
+    const cleaned: unknown[] = []
+    source.findLeftovers = after(1, async () => [left])
+    source.cleanUp = after(1, async (...words) => {
+      cleaned.push(words.slice(0, 2))
+    })
+    const records = new SessionRecords(folder.file('records'))
+    const context = { host: source, journal, records, log }
+    await recover(context, new Sessions(context))
+    await expect.poll(() => cleaned, { timeout: MS_MAX }).toEqual([[left, 'restore']])
+    journal.close()
   },
   MS_MAX,
 )
