@@ -140,8 +140,11 @@ export class Below {
     return `${major}:${minor}`
   }
 
-  /** All of it, as far as it is there. The guest's device must not stand on it any more. */
-  async remove(): Promise<void> {
+  /**
+   * All of it, as far as it is there. The guest's device must not stand on it any more.
+   * `keepsLog`: the last words of the proxies are wanted.
+   */
+  async remove(options: { readonly keepsLog?: boolean } = {}): Promise<void> {
     const { mapper, nbd } = this.#options
     await removeDevice(mapper, this.#names.multipath)
     await disconnectAll(nbd, this.#names.identifier)
@@ -150,7 +153,7 @@ export class Below {
     this.#standby = undefined
     await removeDevice(mapper, this.#names.fence)
     await removeDevice(mapper, this.#names.bypass)
-    for (const file of filesOf(this.#names)) rmSync(file, { force: true })
+    for (const file of filesOf(this.#names, options.keepsLog)) rmSync(file, { force: true })
   }
 
   /** No proxy, and nothing of a former one gets to the disk; the guest's requests wait. */

@@ -48,9 +48,10 @@ export function chainNames(session: string, disk: string, runFolder: string): Ch
   }
 }
 
-/** Files that an ended disk path leaves in no case; the log stays when something went wrong. */
-export function filesOf(names: ChainNames): string[] {
-  return [names.control, names.nbd, names.bitmap, names.record]
+/** Files that an ended disk path does not leave; `keepsLog`: something has gone wrong. */
+export function filesOf(names: ChainNames, keepsLog = false): string[] {
+  const { control, nbd, bitmap, record, log } = names
+  return [control, nbd, bitmap, record, ...(keepsLog ? [] : [log])]
 }
 
 /** Whether a device of this name is one that a disk path made. */

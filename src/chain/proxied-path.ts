@@ -140,10 +140,11 @@ export class ProxiedPath implements DiskPath {
     // target is out of reach.
     this.#control.end('the disk path has been stopped')
     await this.#care
-    await this.#below.remove()
+    await this.#below.remove({ keepsLog: this.#isLost })
   }
 
   async #undoStart(error: unknown): Promise<void> {
+    this.#isLost = true
     try {
       await this.#guest.swapToPlain()
       await this.#release()

@@ -24,8 +24,14 @@ test('two disks of a session, and two sessions, share no name', () => {
     chainNames('s1', 'xvda', '/run/b'),
     chainNames('s1', 'xvdb', '/run/b'),
     chainNames('s2', 'xvda', '/run/b'),
-  ].flatMap(names => [names.fence, names.multipath, names.bypass, names.log, ...filesOf(names)])
+  ].flatMap(names => [names.fence, names.multipath, names.bypass, ...filesOf(names)])
   expect(new Set(all).size).toBe(all.length)
+})
+
+test('the log is among the files that go, unless its last words are wanted', () => {
+  const names = chainNames('s1', 'xvda', '/run/b')
+  expect(filesOf(names)).toContain(names.log)
+  expect(filesOf(names, true)).toEqual(filesOf(names).filter(file => file !== names.log))
 })
 
 test('only what a disk path makes is taken for its device', () => {

@@ -30,6 +30,7 @@ for pid in $(pgrep -f '[x]l (migrate|migrate-receive)'); do
   esac
 done
 ls /run/blkferry/sessions 2>/dev/null | sed 's/^/session folder /'
+ls /run/blkferry/chain 2>/dev/null | grep -v '\\.log$' | sed 's/^/file of a path /'
 ss -Htlnp 2>/dev/null | grep '"node"' | sed 's/^/listening /'
 true
 `
@@ -47,6 +48,12 @@ export async function expectNothingLeft(hosts: readonly Host[]): Promise<void> {
       throw new Error(`left over on host ${host.name}: ${found}`, { cause: error })
     }
   }
+}
+
+/** Throws unless no path's log is there, which only one that was lost, or never began, leaves. */
+export async function expectNoLogs(host: Host): Promise<void> {
+  const found = (await host.run('ls /run/blkferry/chain 2>/dev/null || true')).trim()
+  if (found !== '') throw new Error(`left over on host ${host.name}: ${found}`)
 }
 
 /** The host that has the running guest `name`; throws unless exactly one of them does. */

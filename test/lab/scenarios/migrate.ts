@@ -1,7 +1,7 @@
 /** Whole migrations that succeed: the guest moves with its disks, and nothing is lost or left. */
 import { Beats } from '../beats.ts'
 import { now, seconds } from '../clock.ts'
-import { expectNothingLeft, expectOwner, whereRuns } from '../left-over.ts'
+import { expectNoLogs, expectNothingLeft, expectOwner, whereRuns } from '../left-over.ts'
 import {
   figuresOf,
   GUEST,
@@ -39,6 +39,7 @@ async function migrateOnce(
   const disks = Array.from({ length: options.disks ?? 1 }, (_unused, i) => `${GUEST}-${i}`)
   await expectOwner(b, a, disks)
   await expectNothingLeft([a, b])
+  await expectNoLogs(a)
   const downtime = seconds(silence.ms)
   return { took: seconds(took), downtime, ...figuresOf(migration.status), acknowledged }
 }
