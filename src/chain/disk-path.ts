@@ -75,11 +75,15 @@ export interface DiskPath {
   /**
    * From `proxied` to `sealed`: when it settles nothing of the guest is in flight any more, at the
    * proxy neither, so that `mirror-complete` can follow. If it throws the state is `proxied`
-   * still; call `unseal` to be sure that the guest goes on.
+   * still; call `unseal` to be sure that the guest goes on. DiskPathError `device`: somebody else
+   * has changed the guest's device, and what was written since is in no copy.
    */
   seal(): Promise<void>
 
-  /** Back to `plain`: what was parked goes to the plain disk. Harmless if nothing is sealed. */
+  /**
+   * Back to `plain`: what was parked goes to the plain disk, or to what its owner has put there
+   * meanwhile. Harmless if nothing is sealed.
+   */
   unseal(): Promise<void>
 
   /**

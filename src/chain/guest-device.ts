@@ -8,20 +8,32 @@ import { fence, numbersOfNode, swap } from '../host/dm-swap.ts'
 import { linearTable, SECTOR_BYTES, type Table, tableLength } from '../host/dm-table.ts'
 import { DiskPathError } from './disk-path.ts'
 import { isChainDevice } from './names.ts'
+import { pause } from './pause.ts'
 
 /** Kinds of mapping that may stand twice in the kernel: they keep no state of their own. */
 const COPYABLE_KINDS: ReadonlySet<string> = new Set(['linear', 'striped'])
+
+/**
+ * For whoever has loaded a table of his own, as LVM does before it puts several into force at once,
+ * to go on with it (ms).
+ */
+const OWNER_MS_MAX = 2000
+const OWNER_POLL_MS = 50
 
 export class GuestDevice {
   readonly name: string
   /** The table on the disk. */
   readonly plain: Table
   readonly #mapper: DeviceMapper
+  /** What a session has put there in its place. */
+  #proxied: Table | undefined
 
-  constructor(mapper: DeviceMapper, name: string, plain: Table) {
+  /** `below`: `major:minor` of the device that it stands on in a session that was left. */
+  constructor(mapper: DeviceMapper, name: string, plain: Table, below?: string) {
     this.#mapper = mapper
     this.name = name
     this.plain = plain
+    if (below !== undefined) this.#proxied = linearTable(below, tableLength(plain))
   }
 
   /** Throws DiskPathError `device` if a proxy cannot be put under it. */
@@ -50,27 +62,74 @@ export class GuestDevice {
     return this.sectors * SECTOR_BYTES
   }
 
-  /** `below`: `major:minor` of the device that the guest's requests go to from now on. */
+  /**
+   * `below`: `major:minor` of the device that the guest's requests go to from now on. Throws
+   * DiskPathError `device` if somebody has given the guest's device another table meanwhile.
+   */
   async swapOnto(below: string): Promise<void> {
-    await swap(this.#mapper, this.name, linearTable(below, this.sectors))
+    if (await this.isBypassed()) throw new DiskPathError('device', this.bypassedSentence)
+    this.#proxied = linearTable(below, this.sectors)
+    await swap(this.#mapper, this.name, this.#proxied)
   }
 
   /**
    * Wherever it stands, and also when suspended: what was parked goes to the disk. One that is not
-   * ours may have been removed by its owner, and then nobody waits for it.
+   * ours may have been removed by its owner, and then nobody waits for it. If he has made another
+   * table of it he knows better than we do: the plain one in the place of his would ruin a snapshot
+   * without a word.
    */
   async swapToPlain(): Promise<void> {
-    const device = await this.#mapper.find(this.name)
-    if (device === undefined) return
-    const isPlain = sameTable(await this.#mapper.table(this.name), this.plain)
+    if ((await this.#mapper.find(this.name)) === undefined) return
+    const loaded = await this.#lastingLoaded()
+    const device = await this.#mapper.status(this.name)
+    const live = await this.#mapper.table(this.name)
+    const isPromised = this.#isForeign(loaded)
+    if (this.#isForeign(live) || isPromised) {
+      if (loaded.length > 0 && !isPromised) await this.#mapper.clear(this.name)
+      if (device.isSuspended || isPromised) await this.#mapper.resume(this.name)
+      return
+    }
+    const isPlain = sameTable(live, this.plain)
     if (isPlain && !device.isSuspended && !device.hasLoadedTable) return
     if (isPlain && !device.hasLoadedTable) await this.#mapper.resume(this.name)
     else await swap(this.#mapper, this.name, this.plain)
   }
 
-  /** Settles when nothing is in flight. */
+  /**
+   * Settles when nothing is in flight. Throws DiskPathError `device` if somebody else has put a
+   * table there since, or is about to; it is suspended all the same.
+   */
   async suspend(): Promise<void> {
     await this.#mapper.suspend(this.name)
+    if (await this.isBypassed()) throw new DiskPathError('device', this.bypassedSentence)
+  }
+
+  /** Whether requests of the guest may pass by what is known of it; costs one ioctl. */
+  async isBypassed(): Promise<boolean> {
+    const { live, hasLoadedTable } = await this.#mapper.tables(this.name)
+    return hasLoadedTable || !sameTable(live, this.#proxied ?? this.plain)
+  }
+
+  get bypassedSentence(): string {
+    const problem = `${this.name} was given another table, so the copy misses what is written`
+    return `${problem}: do not resize, refresh or snapshot it meanwhile, and migrate again`
+  }
+
+  /** Neither the plain one nor one that blkferry puts there. */
+  #isForeign(table: Table): boolean {
+    const isFailing = table.every(({ type }) => type === 'error')
+    if (isFailing || sameTable(table, this.plain)) return false
+    return this.#proxied === undefined || !sameTable(table, this.#proxied)
+  }
+
+  /** What is loaded and waits; if it is somebody else's, after he has had time to go on with it. */
+  async #lastingLoaded(): Promise<Table> {
+    const deadline = performance.now() + OWNER_MS_MAX
+    for (;;) {
+      const loaded = await this.#mapper.loadedTable(this.name)
+      if (!this.#isForeign(loaded) || performance.now() >= deadline) return loaded
+      await pause(OWNER_POLL_MS)
+    }
   }
 
   async fail(): Promise<void> {

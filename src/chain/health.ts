@@ -28,15 +28,16 @@ const SLICE_MS = 250
 /**
  * `hung`: it does not answer. `silent`: it has closed the connection. `disk error`: the disk has
  * refused a request, and the guest is to hear of it. `path`: the kernel has given the connection
- * up.
+ * up. `bypassed`: what the guest writes does not come through it any more.
  */
-export type Ailment = 'hung' | 'silent' | 'disk error' | 'path'
+export type Ailment = 'hung' | 'silent' | 'disk error' | 'path' | 'bypassed'
 
 export interface HealthOptions {
   readonly status: (timeoutMs: number) => Promise<ServeStatus>
   /** What its process does just now. */
   readonly work: () => ProcessWork
   readonly hasFailedPath: () => Promise<boolean>
+  readonly isBypassed: () => Promise<boolean>
   /** Called once; then looking is over. */
   readonly ails: (ailment: Ailment) => void
 }
@@ -69,11 +70,13 @@ export class Health {
   }
 
   async #look(): Promise<Ailment | undefined> {
-    const [answer, isPathFailed] = await Promise.all([
+    const [answer, isPathFailed, isBypassed] = await Promise.all([
       this.#answer(),
       // A device-mapper that does not answer is no fault of the proxy's.
       this.#options.hasFailedPath().catch(() => false),
+      this.#options.isBypassed().catch(() => false),
     ])
+    if (isBypassed) return 'bypassed'
     if (typeof answer === 'string') return answer
     if (!isPathFailed) return undefined
     return answer.requests.errors > 0 ? 'disk error' : 'path'

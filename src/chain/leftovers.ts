@@ -60,7 +60,9 @@ export async function cleanUp(
     throw new DiskPathError('state', problem)
   }
   const names = chainNames(session, disk, runFolder)
-  const guest = new GuestDevice(mapper, record.device, record.plain)
+  const multipath = await mapper.find(names.multipath)
+  const stoodOn = multipath && `${multipath.major}:${multipath.minor}`
+  const guest = new GuestDevice(mapper, record.device, record.plain, stoodOn)
   const below = new Below({ mapper, nbd, session, disk, log, proxyCommand: [''] }, guest, names)
   const isThere = (await mapper.find(record.device)) !== undefined
   const settle = async (): Promise<void> => {

@@ -165,11 +165,18 @@ export class ProxiedPath implements DiskPath {
       status: timeoutMs => this.#control.status(timeoutMs),
       work: () => workOf(proxy.pid),
       hasFailedPath: () => this.#below.multipath.hasFailedPath(),
+      isBypassed: () => this.#isBypassed(),
       ails: ailment => this.#fails(health, ailment),
     })
     this.#health = health
     void proxy.exited.then(how => this.#fails(health, how))
     return health
+  }
+
+  /** Only while no change of ours is under way; `proxied` is a state that never comes back. */
+  async #isBypassed(): Promise<boolean> {
+    const isAtRest = (): boolean => this.#state === 'proxied' && this.#askedCount === 0
+    return isAtRest() && (await this.#guest.isBypassed()) && isAtRest()
   }
 
   /** The first to tell is heard. */
@@ -184,10 +191,12 @@ export class ProxiedPath implements DiskPath {
   async #careFor(what: Ailment | string): Promise<void> {
     if (this.#isLost) return
     const { log, events } = this.#options
-    const reason = sentenceOf(what)
+    const isBypassed = what === 'bypassed'
+    const reason = isBypassed ? this.#guest.bypassedSentence : sentenceOf(what)
     const since = performance.now()
     try {
-      if (what === 'disk error' || this.#isTooOften(since)) throw new DiskPathError('proxy', reason)
+      const isFinal = isBypassed || what === 'disk error' || this.#isTooOften(since)
+      if (isFinal) throw new DiskPathError(isBypassed ? 'device' : 'proxy', reason)
       await this.#below.replaceProxy()
       log.warn({ reason, ms: performance.now() - since }, 'proxy replaced')
       await this.#control.attach()

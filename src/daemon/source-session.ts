@@ -112,7 +112,7 @@ export class SourceSession {
       folder: this.#folder,
       replaced: (index, reason) => this.#replaced(index, reason),
       lost: (index, reason) =>
-        this.abort(`the proxy of ${this.#guest.disks[index]?.vdev} is lost: ${reason}`),
+        this.abort(`the copy of ${this.#guest.disks[index]?.vdev} has ended: ${reason}`),
     })
     this.#asking = watchPeer({
       peer,

@@ -12,6 +12,7 @@ import {
   DM_HEADER_BYTES,
   DM_INACTIVE_PRESENT_FLAG,
   DM_NOFLUSH_FLAG,
+  DM_QUERY_INACTIVE_TABLE_FLAG,
   DM_READONLY_FLAG,
   DM_SKIP_LOCKFS_FLAG,
   DM_STATUS_TABLE_FLAG,
@@ -115,6 +116,20 @@ export class DeviceMapper {
   async table(name: string): Promise<Table> {
     const flags = DM_STATUS_TABLE_FLAG | DM_NOFLUSH_FLAG
     return decodeLines(await this.#ask('tableStatus', { name, flags })).map(parseMapping)
+  }
+
+  /** The table that is loaded and waits for a resume; empty if there is none. */
+  async loadedTable(name: string): Promise<Table> {
+    const flags = DM_STATUS_TABLE_FLAG | DM_NOFLUSH_FLAG | DM_QUERY_INACTIVE_TABLE_FLAG
+    return decodeLines(await this.#ask('tableStatus', { name, flags })).map(parseMapping)
+  }
+
+  /** The live table, and whether another one is loaded, as of one moment. */
+  async tables(name: string): Promise<{ readonly live: Table; readonly hasLoadedTable: boolean }> {
+    const flags = DM_STATUS_TABLE_FLAG | DM_NOFLUSH_FLAG
+    const answer = await this.#ask('tableStatus', { name, flags })
+    const { hasLoadedTable } = deviceOf(decodeReply(answer))
+    return { live: decodeLines(answer).map(parseMapping), hasLoadedTable }
   }
 
   /** What each mapping of the live table says of itself, as `dmsetup status` prints it. */

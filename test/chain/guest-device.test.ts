@@ -109,3 +109,91 @@ describe('back to the plain table', () => {
     expect(kernel.calls.some(call => /^(6|9) /.test(call))).toBe(false)
   })
 })
+
+describe('a device to which its owner has given a table of his own', () => {
+  const snapshot: Table = [
+    { type: 'other', start: 0, length: SECTORS, kind: 'snapshot-origin', parameters: '253:4' },
+  ]
+  const longer: Table = linearTable('8:1', 2 * SECTORS)
+  const BELOW = '253:9'
+
+  /** In a session, on `BELOW`. */
+  async function proxied() {
+    const mapper = await make(linearTable(BELOW, SECTORS))
+    return { mapper, guest: new GuestDevice(mapper, 'web1', plain, BELOW) }
+  }
+
+  async function change(mapper: DeviceMapper, table: Table): Promise<void> {
+    await mapper.load('web1', table)
+    await mapper.resume('web1')
+  }
+
+  test('is known by one look, and ours is not taken for it', async () => {
+    const { mapper, guest } = await proxied()
+    expect(await guest.isBypassed()).toBe(false)
+    await guest.suspend()
+    expect(await guest.isBypassed()).toBe(false)
+    await change(mapper, plain)
+    expect(await guest.isBypassed()).toBe(true)
+  })
+
+  test('does not come into a session any more', async () => {
+    const mapper = await make()
+    const guest = await GuestDevice.open(mapper, 'web1')
+    await change(mapper, snapshot)
+    expect(await refusal(guest.swapOnto(BELOW))).toMatch(/another table/)
+    await guest.swapToPlain()
+    expect(await mapper.table('web1')).toEqual(snapshot)
+  })
+
+  test.each([
+    ['as it was', plain],
+    ['to a longer one', longer],
+    ['of a snapshot', snapshot],
+    ['onto the same device elsewhere', linearTable(BELOW, SECTORS, 8)],
+  ])('is not sealed: %s', async (_, table) => {
+    const { mapper, guest } = await proxied()
+    await change(mapper, table)
+    expect(await refusal(guest.suspend())).toMatch(/^web1 was given another table.*migrate again$/)
+  })
+
+  test('is not sealed while his table waits, and goes on with it', async () => {
+    const { mapper, guest } = await proxied()
+    await mapper.load('web1', snapshot)
+    expect(await refusal(guest.suspend())).toMatch(/another table/)
+    await guest.swapToPlain()
+    expect(await mapper.table('web1')).toEqual(snapshot)
+    expect(await mapper.status('web1')).toMatchObject({ isSuspended: false, hasLoadedTable: false })
+  })
+
+  test('is left to him while he is at it', async () => {
+    const { mapper, guest } = await proxied()
+    await mapper.load('web1', longer)
+    const done = guest.swapToPlain()
+    await mapper.suspend('web1')
+    await mapper.resume('web1')
+    await done
+    expect(await mapper.table('web1')).toEqual(longer)
+  })
+
+  test.each([
+    ['longer', longer],
+    ['of a snapshot', snapshot],
+  ])('keeps it, and goes on: %s', async (_, table) => {
+    const { mapper, guest } = await proxied()
+    await change(mapper, table)
+    await refusal(guest.suspend())
+    await guest.swapToPlain()
+    expect(await mapper.table('web1')).toEqual(table)
+    expect((await mapper.status('web1')).isSuspended).toBe(false)
+  })
+
+  test('does not get ours instead, if that was loaded before', async () => {
+    const { mapper, guest } = await proxied()
+    await change(mapper, longer)
+    await mapper.load('web1', plain)
+    await guest.swapToPlain()
+    expect(await mapper.table('web1')).toEqual(longer)
+    expect((await mapper.status('web1')).hasLoadedTable).toBe(false)
+  })
+})

@@ -29,6 +29,7 @@ interface Proxy {
   readonly status?: () => Promise<ServeStatus>
   readonly work?: () => ProcessWork
   readonly isPathFailed?: boolean
+  readonly isBypassed?: () => Promise<boolean>
 }
 
 /** What is said of such a proxy after `ms` of looking at it. */
@@ -38,6 +39,7 @@ async function after(ms: number, proxy: Proxy): Promise<readonly Ailment[]> {
     status: proxy.status ?? (async () => healthy),
     work: proxy.work ?? (() => IDLE),
     hasFailedPath: async () => proxy.isPathFailed ?? false,
+    isBypassed: proxy.isBypassed ?? (async () => false),
     ails: ailment => told.push(ailment),
   })
   await vi.advanceTimersByTimeAsync(ms)
@@ -103,4 +105,16 @@ test('a failed path is the disk where the proxy has seen errors, else the connec
   const onDisk = { status: async () => failing, isPathFailed: true }
   expect(await after(LOOK_INTERVAL_MS, onDisk)).toEqual(['disk error'])
   expect(await after(LOOK_INTERVAL_MS, { isPathFailed: true })).toEqual(['path'])
+})
+
+test('a proxy that the guest writes past is told of once', async () => {
+  const isBypassed = async (): Promise<boolean> => true
+  expect(await after(10 * LOOK_INTERVAL_MS, { isBypassed })).toEqual(['bypassed'])
+})
+
+test('a kernel that does not say whether it does is no reason', async () => {
+  const isBypassed = async (): Promise<boolean> => {
+    throw new Error('no answer')
+  }
+  expect(await after(10 * LOOK_INTERVAL_MS, { isBypassed })).toEqual([])
 })

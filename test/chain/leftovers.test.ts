@@ -45,3 +45,17 @@ test('one that was given away fails, and no device and no file of its path stays
   expect(readdirSync(all.folder)).toEqual([])
   expect(await findLeftovers(all.options)).toEqual([])
 })
+
+test('one whose owner has made another table keeps it, goes on, and the rest is gone', async () => {
+  await using all = await crashed()
+  const longer = linearTable('8:1', 2 * SECTORS)
+  await all.mapper.load(DEVICE, longer)
+  await all.mapper.resume(DEVICE)
+  await all.mapper.suspend(DEVICE)
+  const [left] = await findLeftovers(all.options)
+  await cleanUp(left!, 'restore', all.options)
+  expect(await all.mapper.table(DEVICE)).toEqual(longer)
+  expect((await all.mapper.status(DEVICE)).isSuspended).toBe(false)
+  expect((await all.mapper.list()).map(({ name }) => name)).toEqual([DEVICE])
+  expect(await findLeftovers(all.options)).toEqual([])
+})

@@ -107,7 +107,7 @@ export class FakeDeviceMapper implements DmControl {
       case 11:
         return putDependencies(buffer, device.live ?? [])
       case 12:
-        return putLines(buffer, device.live ?? [], (flags & (1 << 4)) !== 0)
+        return putLines(buffer, tableOf(device, flags), (flags & (1 << 4)) !== 0)
       default:
         return command === 3 || command === 7 ? 0 : EINVAL
     }
@@ -159,6 +159,11 @@ function linesOf(buffer: Buffer): Line[] {
     offset += buffer.readUInt32LE(offset + 20)
   }
   return lines
+}
+
+/** The flag asks for the one that waits. */
+function tableOf({ live, loaded }: Device, flags: number): readonly Line[] {
+  return ((flags & (1 << 12)) === 0 ? live : loaded) ?? []
 }
 
 /** Of linear lines only, which is all that a fake has to know. */
