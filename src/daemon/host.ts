@@ -75,8 +75,9 @@ export interface Xenstore {
 export interface Toolstack {
   /** `xl` and the words that come before any of its commands. */
   readonly xl: readonly [string, ...string[]]
-  /** By name or by number. */
-  find(domain: string): Promise<Domain | undefined>
+  /** By name, even if that is all digits. */
+  find(name: string): Promise<Domain | undefined>
+  findById(domid: number): Promise<Domain | undefined>
   list(): Promise<Domain[]>
   rename(domid: number, name: string): Promise<void>
   /** Harmless if it is gone. */

@@ -11,7 +11,7 @@ export async function keepGuest(
   domain: string,
   domid: number | undefined,
 ): Promise<string | undefined> {
-  const found = domid === undefined ? undefined : await toolstack.find(String(domid))
+  const found = domid === undefined ? undefined : await toolstack.findById(domid)
   // The next boot gives the number to another guest.
   if (found === undefined || !isOf(domain, found.name)) {
     const what = `${name} owns the disks of ${domain}, which does not run there`

@@ -1,7 +1,9 @@
 /** What is looked at before a session touches anything at the source: the guest and its disks. */
 import { ControlError } from '../control/control-error.ts'
+import type { Domain } from '../host/xl.ts'
 import { describe, type Holding } from '../migration/roles.ts'
 import type { DiskEdit } from '../migration/xl-config.ts'
+import type { Toolstack } from './host.ts'
 import { refuse, type SessionContext } from './session-context.ts'
 import { type RecordedDisk, targetOf } from './session-record.ts'
 import { SESSION_DISKS_MAX } from './session-status.ts'
@@ -28,10 +30,14 @@ const STOCK_SCRIPT = 'block'
 const CLAIMED_EPOCH = 1
 const REMEDY = `give it script=${SCRIPT} in the guest's configuration and start the guest again`
 
+/** `domain`: as xl reads it, for which digits are a number, and never a name. */
+const findTyped = (toolstack: Toolstack, domain: string): Promise<Domain | undefined> =>
+  /^\d+$/.test(domain) ? toolstack.findById(Number(domain)) : toolstack.find(domain)
+
 /** Throws `ControlError` refused with what is in the way. */
 export async function findGuest(context: SessionContext, domain: string): Promise<FoundGuest> {
   const { host } = context
-  const found = await host.toolstack.find(domain)
+  const found = await findTyped(host.toolstack, domain)
   if (found === undefined) throw refuse(`there is no domain ${domain} on this host: see xl list`)
   const { domid, name } = found
   if (name.endsWith('--incoming') || name.endsWith('--migratedaway')) {

@@ -11,6 +11,7 @@ import { xenstoreRead, xenstoreTree, xenstoreWatch, xenstoreWrite } from '../hos
 import {
   destroyDomain,
   findDomain,
+  findDomainById,
   listDomains,
   renameDomain,
   resumeDomain,
@@ -39,6 +40,7 @@ const xenstore: Xenstore = {
 const toolstack: Toolstack = {
   xl: ['xl'],
   find: findDomain,
+  findById: findDomainById,
   list: listDomains,
   rename: (domid, name) => renameDomain(String(domid), name),
   destroy: destroyDomain,

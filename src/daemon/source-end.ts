@@ -210,7 +210,7 @@ export class SourceEnd {
   /** The next boot gives its number to another guest. */
   async #findGuest(): Promise<Domain | undefined> {
     const { domid, domain } = this.#options
-    const found = await this.#context.host.toolstack.find(String(domid))
+    const found = await this.#context.host.toolstack.findById(domid)
     const isOurs = found?.name === domain || found?.name === `${domain}--migratedaway`
     return isOurs ? found : undefined
   }

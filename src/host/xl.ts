@@ -40,12 +40,15 @@ export class XlError extends Error {
 
 const run = (...words: string[]) => runCommand(['xl', ...words], { timeoutMs: XL_TIMEOUT_MS })
 
-/** By name, or by the number in words. Undefined if there is none. Throws CommandError, XlError. */
-export async function findDomain(domain: string): Promise<Domain | undefined> {
-  if (domain.startsWith('-')) throw new XlError(`domain ${domain} looks like an option; check it`)
-  const listed = await listDomains()
-  const found = listed.find(({ name, domid }) => name === domain || `${domid}` === domain)
-  return found ?? (/^\d+$/.test(domain) ? undefined : await findHalfMade(domain))
+/** A name may be all digits, and still is no number. Throws CommandError, XlError. */
+export async function findDomain(name: string): Promise<Domain | undefined> {
+  if (name.startsWith('-')) throw new XlError(`domain ${name} looks like an option; check it`)
+  return (await listDomains()).find(one => one.name === name) ?? (await findHalfMade(name))
+}
+
+/** Throws CommandError, XlError. */
+export async function findDomainById(domid: number): Promise<Domain | undefined> {
+  return (await listDomains()).find(one => one.domid === domid)
 }
 
 /** A domain whose xl was killed while it made it has a name, and no configuration to list. */

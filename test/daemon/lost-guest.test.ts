@@ -71,6 +71,22 @@ test('after a reboot of the destination no other guest is taken for its own', as
   expect(destination.domains).toEqual([OTHER])
 })
 
+test('a guest whose number is another one’s name is the one that was moved', async () => {
+  await using hosts = await TwoHosts.start()
+  const { destination } = hosts
+  const named = { domid: 5, name: '12', state: 'paused', disks: [] } as const
+  const moved = { domid: 12, name: 'web1--incoming', state: 'paused', disks: [] } as const
+  await hosts.restartDaemon(destination, () => {
+    leaveBehind(destination, 'destination', ['admit', 'accept'], moved.domid)
+    destination.writeDomain(named)
+    destination.writeDomain(moved)
+  })
+  const status = await hosts.ended(SESSION, destination)
+  expect([status.outcome, status.advice]).toEqual(['destination-owns', undefined])
+  const byNumber = [...destination.domains].sort((a, b) => a.domid - b.domid)
+  expect(byNumber).toEqual([named, { ...moved, name: 'web1', state: 'running' }])
+})
+
 test('after a reboot of a source that has given away nobody else’s domain ends', async () => {
   await using hosts = await TwoHosts.start()
   const { source, destination } = hosts

@@ -55,6 +55,15 @@ test.each([STOCK, ''])('a logical volume with script %j can be moved as it is', 
   expect(editsOf(guest)).toEqual([{ vdev: 'xvda', script: 'block-ferry', target: VOLUME }])
 })
 
+test('digits are a number and never a name, as for xl', async () => {
+  await using all = await setUp()
+  all.host.writeDomain({ domid: 5, name: '1', state: 'running', disks: [] })
+  expect(await findGuest(all.context, '1')).toMatchObject({ domid: 1, domain: 'web1' })
+  await expect(findGuest(all.context, '5')).rejects.toThrow('domain 1 has no disk')
+  all.host.removeDomain(1)
+  await expect(findGuest(all.context, '1')).rejects.toThrow('there is no domain 1 on this host')
+})
+
 test('one that nobody knew is claimed when a session starts, and not before', async () => {
   await using all = await setUp()
   const guest = await all.found()

@@ -224,8 +224,8 @@ exec env ${names.join(' ')} sh -c "$*"`,
     return {
       xl: [join(this.folder, 'bin', 'xl')],
       list,
-      find: async domain =>
-        (await list()).find(({ name, domid }) => name === domain || `${domid}` === domain),
+      find: async name => (await list()).find(one => one.name === name),
+      findById: async domid => (await list()).find(one => one.domid === domid),
       rename: (domid, name) => change(domid, { name }),
       destroy: async domid =>
         rmSync(join(this.folder, 'domains', `${domid}.json`), { force: true }),

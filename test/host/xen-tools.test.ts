@@ -18,6 +18,7 @@ import {
   domainNameOf,
   domidOf,
   findDomain,
+  findDomainById,
   listDomains,
   resumeDomain,
   XlError,
@@ -185,7 +186,11 @@ describe('xl', () => {
     stubs.add('xl', listing)
     expect((await findDomain('web1'))?.domid).toBe(3)
     expect(await findDomain('half')).toMatchObject({ domid: 13, name: 'half', disks: [] })
-    expect((await findDomain('12'))?.domid).toBe(12)
+    expect((await findDomain('3'))?.domid).toBe(12)
+    expect((await findDomainById(3))?.name).toBe('web1')
+    expect((await findDomainById(12))?.name).toBe('3')
+    expect(await findDomain('12')).toBeUndefined()
+    expect(await findDomainById(13)).toBeUndefined()
     expect(await findDomain('web')).toBeUndefined()
     await expect(findDomain('-l')).rejects.toThrow('looks like an option')
   })
