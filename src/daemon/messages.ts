@@ -13,7 +13,7 @@ import type { CopyModeChoice } from '../control/status.ts'
 import type { DestinationQuestion } from '../migration/destination-relay.ts'
 import type { Outcome, Word } from '../migration/phases.ts'
 import type { SourceQuestion } from '../migration/source-relay.ts'
-import type { DiskEdit } from '../migration/xl-config.ts'
+import type { ConfiguredGuest } from '../migration/xl-config.ts'
 import type { DiskRole, Finding, SessionStatus, SessionSummary, Side } from './session-status.ts'
 
 /** Where a daemon listens unless told otherwise. */
@@ -80,8 +80,8 @@ export interface Prepared {
 export interface RelayRoute {
   /** The command line of ssh to run. */
   readonly argv: readonly string[]
-  /** What is to change in the configuration that xl sends; none: it passes untouched. */
-  readonly disks: readonly DiskEdit[]
+  /** The configuration that xl sends has to be this one's. */
+  readonly guest: ConfiguredGuest
 }
 
 export const SOURCE_QUESTIONS = ['seal', 'give-away', 'take-back', 'confirm', 'resolve'] as const

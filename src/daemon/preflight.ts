@@ -2,7 +2,7 @@
 import { ControlError } from '../control/control-error.ts'
 import type { Domain } from '../host/xl.ts'
 import { describe, type Holding } from '../migration/roles.ts'
-import type { DiskEdit } from '../migration/xl-config.ts'
+import type { ConfigDisk, ConfiguredGuest } from '../migration/xl-config.ts'
 import type { Toolstack } from './host.ts'
 import { refuse, type SessionContext } from './session-context.ts'
 import { type RecordedDisk, targetOf } from './session-record.ts'
@@ -48,9 +48,9 @@ export async function findGuest(context: SessionContext, domain: string): Promis
   if (vbds.length > SESSION_DISKS_MAX) {
     throw refuse(`domain ${name} has ${vbds.length} disks, ${SESSION_DISKS_MAX} is the limit`)
   }
-  const [foreign] = await foreignDisksOf(host.xenstore, domid)
+  const foreign = (await foreignDisksOf(host.xenstore, domid)).find(disk => !disk.isReadOnly)
   if (foreign !== undefined) {
-    const problem = `disk ${foreign} is served by QEMU or a driver domain, and would not be copied`
+    const problem = `disk ${foreign.vdev} is served by QEMU or a driver domain, and would not be copied`
     throw refuse(`${problem}: take it away with xl block-detach, or put it under ${SCRIPT}`)
   }
   const disks = await Promise.all(vbds.map(vbd => findDisk(context, vbd)))
@@ -152,11 +152,23 @@ export function withTargets(
   throw refuse(`two disks would be ${double} at the destination: give each a place of its own`)
 }
 
-/** What is to change in the configuration that xl sends: there, ours is the script of all disks. */
-export function editsOf({ disks }: FoundGuest): readonly DiskEdit[] {
-  return disks
-    .filter(disk => !disk.isPrepared || targetOf(disk) !== disk.disk)
-    .map(disk => ({ vdev: disk.vdev, script: SCRIPT, target: targetOf(disk) }))
+/** What is to be in the configuration that xl sends: there, ours is the script of all disks. */
+export async function configuredGuest(
+  { host }: SessionContext,
+  { domid, domain, disks }: FoundGuest,
+): Promise<ConfiguredGuest> {
+  const foreign = await foreignDisksOf(host.xenstore, domid)
+  return {
+    domain,
+    disks: disks.map(configDisk),
+    readOnly: foreign.filter(disk => disk.isReadOnly).map(({ vdev }) => vdev),
+  }
+}
+
+function configDisk(found: FoundDisk): ConfigDisk {
+  const { vdev, disk, isPrepared } = found
+  const target = targetOf(found)
+  return { vdev, target, ...(!(isPrepared && target === disk) && { script: SCRIPT }) }
 }
 
 /** Throws `ControlError` busy if a session has this guest or one of its disks. */

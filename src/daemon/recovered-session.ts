@@ -95,7 +95,7 @@ export class RecoveredSession {
 
   sent(): void {}
 
-  route(): RelayRoute {
+  route(): Promise<RelayRoute> {
     throw this.#noError('needs no relay')
   }
 

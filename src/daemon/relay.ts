@@ -47,12 +47,13 @@ export async function runSourceRelay(
 ): Promise<number> {
   const there = ['relay-receive', '--session', session, '--', ...words.slice(1)]
   const route = { session, words: there }
-  const { argv, disks } = await client.call('relay-route', route, { timeoutMs: ROUTE_MS_MAX })
-  const rewriter = disks.length === 0 ? undefined : new XlConfigRewriter(disks)
+  const { argv, guest } = await client.call('relay-route', route, { timeoutMs: ROUTE_MS_MAX })
+  // Also where nothing changes: a configuration that nobody can read may have any disk.
+  const rewriter = new XlConfigRewriter(guest)
   const link = start(argv)
   const { input, output } = ownPipes()
   const answers = answersBy(SOURCE_QUESTIONS, async question => {
-    const problem = question === 'take-back' ? rewriter?.problem : undefined
+    const problem = question === 'take-back' ? rewriter.problem : undefined
     const asked = { session, question, ...(problem !== undefined && { problem }) }
     const { outcome } = await client.call('relay-source', asked, { timeoutMs: ANSWER_MS_MAX })
     return outcome

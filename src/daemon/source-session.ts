@@ -11,7 +11,7 @@ import { MemoryMove } from './memory-move.ts'
 import type { MigrateStartParams, RelayRoute, SshAccess } from './messages.ts'
 import type { Peer } from './peer.ts'
 import { watchPeer } from './peer-watch.ts'
-import { editsOf, type FoundGuest } from './preflight.ts'
+import { configuredGuest, type FoundGuest } from './preflight.ts'
 import {
   applyToAll,
   messageOf,
@@ -192,9 +192,10 @@ export class SourceSession {
     this.#progress.sentBytes = bytes
   }
 
-  /** A command line that runs blkferry on the other host, and what changes on the way there. */
-  route(words: readonly string[]): RelayRoute {
-    return { argv: this.#peer.argv(words), disks: editsOf(this.#guest) }
+  /** A command line that runs blkferry on the other host, and what may be sent there. */
+  async route(words: readonly string[]): Promise<RelayRoute> {
+    const guest = await configuredGuest(this.#context, this.#guest)
+    return { argv: this.#peer.argv(words), guest }
   }
 
   /** Answers the relay. */

@@ -51,18 +51,21 @@ function decimal(numbers: string | undefined): string | undefined {
 }
 
 /**
- * Disks, as xvdb, that the domain writes to through anything else than blkback of dom0: QEMU, or a
- * driver domain. From libxl's own notes, which no guest can change.
+ * Disks that the domain has through anything else than blkback of dom0: QEMU, or a driver domain.
+ * From libxl's own notes, which no guest can change.
  */
-export async function foreignDisksOf(xenstore: Xenstore, domid: number): Promise<string[]> {
+export async function foreignDisksOf(
+  xenstore: Xenstore,
+  domid: number,
+): Promise<Pick<Vbd, 'vdev' | 'isReadOnly'>[]> {
   const root = `/libxl/${domid}/device/vbd`
   const tree = await xenstore.tree(root)
-  const found: string[] = []
+  const found: Pick<Vbd, 'vdev' | 'isReadOnly'>[] = []
   for (const [path, backend] of tree) {
     const [, folder] = /^(.*\/\d+)\/backend$/.exec(path) ?? []
     if (folder === undefined || backend.startsWith(`${BACKENDS}/`)) continue
-    if (tree.get(`${folder}/mode`) === 'r') continue
-    found.push(tree.get(`${folder}/dev`) ?? folder.slice(root.length + 1))
+    const vdev = tree.get(`${folder}/dev`) ?? folder.slice(root.length + 1)
+    found.push({ vdev, isReadOnly: tree.get(`${folder}/mode`) === 'r' })
   }
   return found
 }

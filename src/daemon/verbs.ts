@@ -5,7 +5,7 @@ import { nothing, WAIT_MS_MAX } from '../control/messages.ts'
 import { COPY_MODE_CHOICES } from '../control/status.ts'
 import type { VerbTable } from '../control/verb-table.ts'
 import { OUTCOMES, type Outcome, WORDS } from '../migration/phases.ts'
-import type { DiskEdit } from '../migration/xl-config.ts'
+import type { ConfigDisk, ConfiguredGuest } from '../migration/xl-config.ts'
 import {
   type DaemonVerbs,
   DESTINATION_QUESTIONS,
@@ -159,10 +159,18 @@ export const daemonVerbs: VerbTable<DaemonVerbs> = {
     }),
     result: record<RelayRoute>({
       argv: list(text(), 128),
-      disks: list(
-        record<DiskEdit>({ vdev: text(1, 64), script: text(1, 64), target: diskName }),
-        SESSION_DISKS_MAX,
-      ),
+      guest: record<ConfiguredGuest>({
+        domain: text(1, 256),
+        disks: list(
+          record<ConfigDisk>({
+            vdev: text(1, 64),
+            target: diskName,
+            script: optional(text(1, 64)),
+          }),
+          SESSION_DISKS_MAX,
+        ),
+        readOnly: list(text(1, 64), LIST_MAX),
+      }),
     }),
   },
   'peer-prepare': {

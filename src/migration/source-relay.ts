@@ -1,6 +1,6 @@
 /**
  * The source's end of the relay: between `xl migrate` and the other host. It passes everything
- * through but three things (and a configuration that is to change on its way). `ready` waits until
+ * through but three things (and a configuration that is not the session's). `ready` waits until
  * the disks are sealed. Permission to start leaves once at most, and only after the owner has
  * journalled that the disks are given away: the point of no return. And the destination's report
  * waits until it is known what it means.
@@ -64,7 +64,7 @@ export class SourceRelay extends RelayEnd<SourceQuestion> implements RelayMachin
   #isXlGone = false
   #outcome: Outcome = 'source-owns'
 
-  /** `rewriter`: for a guest whose configuration is to change on its way. */
+  /** `rewriter`: of the configuration at the head of what xl sends. */
   constructor(output: RelayOutput<SourceQuestion>, rewriter?: XlConfigRewriter) {
     super(output)
     this.#rewriter = rewriter

@@ -1,8 +1,10 @@
 /**
  * The guest's configuration on its way between the two xl: a header, then optional data, which
  * begins with the configuration as JSON (tools/xl/xl.h and xl_saverestore.c, the same from Xen 4.6
- * to 4.20). Here some of its disks get another hotplug script, so that the other host adds them by
- * it. Whatever is behind the configuration passes as it is.
+ * to 4.20). Here it is held against what the session knows of the guest: the other host adds whatever
+ * disks stand there, and one that nobody has copied must not be handed to a running guest. Some disks
+ * get another hotplug script, so that the other host adds them by it. Whatever is behind the
+ * configuration passes as it is.
  */
 
 /** "\n \0 \r" is for transports that mean well. */
@@ -15,25 +17,35 @@ const AT = { byteOrder: 32, mandatoryFlags: 36, optionalDataLength: 44, configLe
 const HEAD_BYTES = 52
 /** A configuration has some thousand bytes. */
 export const CONFIG_BYTES_MAX = 1024 * 1024
+/** Of a name or path in a sentence. */
+const SAID_MAX = 256
 
-/** What a disk of the guest is to have at the destination. */
-export interface DiskEdit {
+/** What a disk of the session is to be at the destination. */
+export interface ConfigDisk {
   /** As in the guest: xvda. */
   readonly vdev: string
-  /** Of the hotplug script. */
-  readonly script: string
-  /** What the script is told of the disk. */
+  /** What the hotplug script is told of the disk. */
   readonly target: string
+  /** The hotplug script that it is given; left out: nothing of the disk changes. */
+  readonly script?: string
 }
 
-/** A sentence that says why a configuration cannot be changed. */
+/** What the configuration has to say. */
+export interface ConfiguredGuest {
+  readonly domain: string
+  readonly disks: readonly ConfigDisk[]
+  /** Disks that are not copied and may be there all the same, as xvdc: read only. */
+  readonly readOnly: readonly string[]
+}
+
+/** A sentence that says why a configuration cannot go on. */
 export class XlConfigError extends Error {
   override readonly name = 'XlConfigError'
 }
 
 /** One for each stream, from its first byte. */
 export class XlConfigRewriter {
-  readonly #edits: readonly DiskEdit[]
+  readonly #guest: ConfiguredGuest
   #held: Uint8Array[] = []
   #heldBytes = 0
   /** So many bytes have to be there before the next step. */
@@ -41,8 +53,8 @@ export class XlConfigRewriter {
   #isDone = false
   #problem: string | undefined
 
-  constructor(edits: readonly DiskEdit[]) {
-    this.#edits = edits
+  constructor(guest: ConfiguredGuest) {
+    this.#guest = guest
   }
 
   /** Why it has failed; undefined if it has not. */
@@ -80,7 +92,12 @@ export class XlConfigRewriter {
   }
 
   #change(head: Buffer, config: Buffer): Buffer {
-    const changed = Buffer.from(`${JSON.stringify(edit(parse(config), this.#edits))}\0`)
+    const value = parse(config)
+    check(value, this.#guest)
+    const edits = this.#guest.disks.filter(({ script }) => script !== undefined)
+    if (edits.length === 0) return Buffer.concat([head, config])
+    checkNumbers(value)
+    const changed = Buffer.from(`${JSON.stringify(edit(value, edits))}\0`)
     if (changed.byteLength > CONFIG_BYTES_MAX) throw tooLong(changed.byteLength)
     const result = Buffer.concat([head, changed])
     const optional = head.readUInt32LE(AT.optionalDataLength)
@@ -129,7 +146,6 @@ function parse(config: Buffer): unknown {
     const problem = 'the guest’s configuration is no JSON in UTF-8: see xl list -l'
     throw new XlConfigError(problem, { cause: error })
   }
-  checkNumbers(value)
   return value
 }
 
@@ -137,7 +153,7 @@ function parse(config: Buffer): unknown {
 function checkNumbers(value: unknown): void {
   if (typeof value === 'number' && !Number.isSafeInteger(value)) {
     const problem = `has the number ${value}, which cannot be passed on exactly`
-    throw new XlConfigError(`the guest’s configuration ${problem}: take it out`)
+    throw wrong(`${problem}: take it out`)
   }
   if (typeof value === 'object' && value !== null) Object.values(value).forEach(checkNumbers)
 }
@@ -147,16 +163,45 @@ type Fields = Record<string, unknown>
 const isFields = (value: unknown): value is Fields =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-function edit(config: unknown, edits: readonly DiskEdit[]): unknown {
-  const disks = isFields(config) && Array.isArray(config.disks) ? config.disks.filter(isFields) : []
-  for (const { vdev, script, target } of edits) {
-    const disk = disks.find(one => one.vdev === vdev)
-    if (disk === undefined) {
-      const problem = `has no disk ${vdev}: give it one in the configuration that xl sends`
-      throw new XlConfigError(`the guest’s configuration ${problem}`)
+const disksOf = (config: unknown): readonly unknown[] =>
+  isFields(config) && Array.isArray(config.disks) ? config.disks : []
+
+/** That it is the session's guest, with the session's disks, each of them once, and no other. */
+function check(config: unknown, { domain, disks, readOnly }: ConfiguredGuest): void {
+  const left = new Map(disks.map(disk => [disk.vdev, disk]))
+  for (const disk of disksOf(config)) {
+    const { vdev, pdev_path: path, readwrite = 0 } = isFields(disk) ? disk : {}
+    const own = left.get(vdev as string)
+    left.delete(vdev as string)
+    if (own !== undefined) {
+      if (own.script !== undefined || path === own.target) continue
+      const remedy = `if it is that there, say so with --disk ${own.vdev}=${said(path)}`
+      throw wrong(`has ${said(path)} as disk ${own.vdev}, and not ${own.target}: ${remedy}`)
     }
+    if (readOnly.includes(vdev as string) && readwrite === 0) continue
+    const remedy = 'begin again if the guest has it, or take it out of the file that -C names'
+    throw wrong(`has a disk ${said(vdev)} that this session does not copy: ${remedy}`)
+  }
+  for (const vdev of left.keys()) {
+    throw wrong(`has no disk ${vdev}: give it one in the configuration that xl sends`)
+  }
+  // What comes under another name is not let in there.
+  const info = isFields(config) && isFields(config.c_info) ? config.c_info : {}
+  if (info.name === domain) return
+  throw wrong(`calls it ${said(info.name)}, and not ${domain}: begin again, under one name`)
+}
+
+const wrong = (problem: string): XlConfigError =>
+  new XlConfigError(`the guest’s configuration ${problem}`)
+
+const said = (value: unknown): string => String(value).slice(0, SAID_MAX)
+
+function edit(config: unknown, edits: readonly ConfigDisk[]): unknown {
+  const disks = disksOf(config).filter(isFields)
+  for (const { vdev, script, target } of edits) {
     // libxl takes a script with these only; it would find both out by itself for a path of its own.
-    Object.assign(disk, { pdev_path: target, backend: 'phy', format: 'raw', script })
+    const changed = { pdev_path: target, backend: 'phy', format: 'raw', script }
+    Object.assign(disks.find(one => one.vdev === vdev)!, changed)
   }
   return config
 }

@@ -4,7 +4,7 @@ import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { HostJournal } from '../../src/daemon/host-journal.ts'
 import { placesFor } from '../../src/daemon/incoming-disk.ts'
-import { claimUnknown, editsOf, findGuest } from '../../src/daemon/preflight.ts'
+import { claimUnknown, configuredGuest, findGuest } from '../../src/daemon/preflight.ts'
 import { SessionRecords } from '../../src/daemon/session-record.ts'
 import { Sessions } from '../../src/daemon/sessions.ts'
 import { hexadecimal } from '../../src/daemon/vbds.ts'
@@ -52,7 +52,11 @@ test.each([STOCK, ''])('a logical volume with script %j can be moved as it is', 
   const guest = await all.found()
   const disk = { vdev: 'xvda', disk: VOLUME, size: SIZE, blockSize: 512, epoch: 1 }
   expect(guest.disks).toEqual([{ ...disk, device: 'vg0-web1', isPrepared: false }])
-  expect(editsOf(guest)).toEqual([{ vdev: 'xvda', script: 'block-ferry', target: VOLUME }])
+  expect(await configuredGuest(all.context, guest)).toEqual({
+    domain: 'web1',
+    disks: [{ vdev: 'xvda', script: 'block-ferry', target: VOLUME }],
+    readOnly: [],
+  })
 })
 
 test('digits are a number and never a name, as for xl', async () => {
@@ -147,7 +151,9 @@ test.each([
   }
   await note(51_712, { backend: `/local/domain/0/${XVDA}`, dev: 'xvda', mode: 'w' })
   await note(51_728, { backend, dev: 'xvdb', mode: 'r' })
-  expect((await all.found()).disks).toHaveLength(1)
+  const guest = await all.found()
+  expect(guest.disks).toHaveLength(1)
+  expect((await configuredGuest(all.context, guest)).readOnly).toEqual(['xvdb'])
   await note(51_728, { mode: 'w' })
   await expect(all.found()).rejects.toThrow('disk xvdb is served by QEMU or a driver domain')
 })

@@ -8,6 +8,7 @@ import { BANNER, GO, READY } from '../../src/migration/xl-messages.ts'
 import { Harness, inPieces, MEMORY, SUCCEEDED, textOf } from './relay-harness.ts'
 
 const EDIT = { vdev: 'xvda', script: 'block-ferry', target: '/dev/vg0/web1' }
+const GUEST = { domain: 'web1', disks: [EDIT], readOnly: [] }
 
 /** The header of xl, which says how long `config` is. */
 function streamOf(config: string): Buffer {
@@ -22,19 +23,20 @@ function streamOf(config: string): Buffer {
 
 function relay() {
   return new Harness<SourceQuestion, SourceRelay>(
-    output => new SourceRelay(output, new XlConfigRewriter([EDIT])),
+    output => new SourceRelay(output, new XlConfigRewriter(GUEST)),
   )
 }
 
 test('the configuration changes, memory and messages pass as ever, however they were cut', () => {
   const changed =
-    '{"disks":[{"vdev":"xvda","pdev_path":"/dev/vg0/web1","backend":"phy","format":"raw",' +
-    '"script":"block-ferry"}]}\0'
+    '{"c_info":{"name":"web1"},"disks":[{"vdev":"xvda","pdev_path":"/dev/vg0/web1",' +
+    '"backend":"phy","format":"raw","script":"block-ferry"}]}\0'
   for (const size of [1, 2, 3, 50, 1000]) {
     const harness = relay()
     const { machine } = harness
     machine.fromLink(BANNER)
-    const sent = Buffer.concat([streamOf('{"disks": [{"vdev": "xvda"}]}\0'), MEMORY])
+    const config = '{"c_info": {"name": "web1"}, "disks": [{"vdev": "xvda"}]}\0'
+    const sent = Buffer.concat([streamOf(config), MEMORY])
     inPieces(sent, size, piece => machine.fromXl(piece))
     machine.fromLink(READY)
     machine.answered('seal')

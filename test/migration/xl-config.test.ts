@@ -2,14 +2,17 @@
 import { describe, expect, test } from 'vitest'
 import {
   CONFIG_BYTES_MAX,
-  type DiskEdit,
+  type ConfigDisk,
+  type ConfiguredGuest,
   XlConfigError,
   XlConfigRewriter,
 } from '../../src/migration/xl-config.ts'
 import { Random } from '../support/random.ts'
 
 const MAGIC = 'Xen saved domain, xl format\n \0 \r'
-const EDIT: DiskEdit = { vdev: 'xvda', script: 'block-ferry', target: '/dev/vg0/web1' }
+const EDIT: ConfigDisk = { vdev: 'xvda', script: 'block-ferry', target: '/dev/vg0/web1' }
+/** As it is, and stays. */
+const DATA: ConfigDisk = { vdev: 'xvdb', target: 'web1-data' }
 const CONFIG = {
   c_info: { type: 'pvh', name: 'web1', uuid: '2d1ac0c8-6b46-4ac8-a5c9-c2b4c7d5a001' },
   b_info: { max_vcpus: 2, max_memkb: 98304, cmdline: 'root=/dev/xvda "ß" \u0007', pae: 'True' },
@@ -61,8 +64,14 @@ function read(stream: Buffer) {
   }
 }
 
-function rewrite(stream: Buffer, edits: readonly DiskEdit[] = [EDIT], size = stream.length) {
-  const rewriter = new XlConfigRewriter(edits)
+const guestOf = (disks: readonly ConfigDisk[] = [EDIT, DATA]): ConfiguredGuest => ({
+  domain: 'web1',
+  disks,
+  readOnly: ['xvdz'],
+})
+
+function rewrite(stream: Buffer, disks?: readonly ConfigDisk[], size = stream.length) {
+  const rewriter = new XlConfigRewriter(guestOf(disks))
   const out: Uint8Array[] = []
   for (let at = 0; at < stream.length; at += size) {
     out.push(rewriter.take(stream.subarray(at, at + size)))
@@ -83,6 +92,7 @@ test('a disk gets the script and what libxl takes a script with, and all else st
 test('a disk gets another place, and one that says little of itself is told everything', () => {
   const edits = [
     { vdev: 'xvda', script: 'block-ferry', target: '/dev/vg1/web' },
+    DATA,
     { vdev: 'xvdc', script: 'block-ferry', target: 'web1-more' },
   ]
   const disks = [...CONFIG.disks, { vdev: 'xvdc', readwrite: 1 }]
@@ -99,10 +109,10 @@ test('it comes out the same, whatever the bytes were cut into', () => {
   const stream = streamOf(CONFIG)
   const whole = rewrite(stream)
   for (let size = 1; size < 80; size++) {
-    expect(rewrite(stream, [EDIT], size).equals(whole)).toBe(true)
+    expect(rewrite(stream, undefined, size).equals(whole)).toBe(true)
   }
   for (let cut = 1; cut < stream.length; cut++) {
-    const rewriter = new XlConfigRewriter([EDIT])
+    const rewriter = new XlConfigRewriter(guestOf())
     const parts = [stream.subarray(0, cut), stream.subarray(cut)].map(one => rewriter.take(one))
     expect(Buffer.concat(parts).equals(whole)).toBe(true)
   }
@@ -111,11 +121,30 @@ test('it comes out the same, whatever the bytes were cut into', () => {
 test('nothing goes on before the configuration is whole, and everything at once afterwards', () => {
   const stream = streamOf(CONFIG)
   const end = stream.length - BEHIND.length
-  const rewriter = new XlConfigRewriter([EDIT])
+  const rewriter = new XlConfigRewriter(guestOf())
   expect(rewriter.take(stream.subarray(0, end - 1))).toHaveLength(0)
   expect(rewriter.take(stream.subarray(end - 1, end)).length).toBeGreaterThan(52)
   const memory = Buffer.alloc(100_000, 7)
   expect(rewriter.take(memory)).toBe(memory)
+})
+
+test('where no disk gets a script, every byte stays, and numbers may be of any size', () => {
+  const text = `${JSON.stringify(CONFIG, undefined, 4).replace('98304', '18446744073709551615')}\n\0`
+  const stream = streamOf(CONFIG, { text })
+  const root: ConfigDisk = { vdev: 'xvda', target: '/dev/vg0/web1' }
+  for (const size of [1, 51, stream.length]) {
+    expect(rewrite(stream, [root, DATA], size).equals(stream)).toBe(true)
+  }
+  const elsewhere = { ...root, target: '/dev/vg1/web1' }
+  const said = 'has /dev/vg0/web1 as disk xvda, and not /dev/vg1/web1'
+  expect(() => rewrite(stream, [elsewhere, DATA])).toThrow(said)
+  expect(() => rewrite(stream, [root])).toThrow('has a disk xvdb that this session does not copy')
+  expect(() => rewrite(streamOf(CONFIG, { flags: 2 }), [root, DATA])).toThrow('no configuration')
+})
+
+test('a disk that nobody can write to goes on as it is, also a drive with nothing in it', () => {
+  const disks = [...CONFIG.disks, { vdev: 'xvdz', format: 'empty', is_cdrom: 1 }]
+  expect(read(rewrite(streamOf({ ...CONFIG, disks }))).config.disks[2]).toEqual(disks[2])
 })
 
 function pick<T>(random: Random, choices: readonly T[]): T {
@@ -170,8 +199,10 @@ test('of any configuration all but the disk’s four fields leaves as it came', 
     const rest = anything(random)
     const fields = Object.fromEntries([['extra', anything(random)]])
     const other = { vdev: 'xvdz', ...fields }
-    const before = { rest, disks: [other, { ...fields, vdev: 'xvda' }], after: anything(random) }
-    const { config } = read(rewrite(streamOf(before)))
+    const c_info = { ...fields, name: 'web1' }
+    const disks = [other, { ...fields, vdev: 'xvda' }]
+    const before = { rest, c_info, disks, after: anything(random) }
+    const { config } = read(rewrite(streamOf(before), [EDIT]))
     const { target, vdev, script } = EDIT
     const edited = { ...fields, vdev, pdev_path: target, backend: 'phy', format: 'raw', script }
     expect(JSON.stringify(config)).toBe(JSON.stringify({ ...before, disks: [other, edited] }))
@@ -181,7 +212,9 @@ test('of any configuration all but the disk’s four fields leaves as it came', 
 describe('refused, in a sentence, with nothing passed on:', () => {
   const text = (json: string): Parts => ({ text: `${json}\0` })
   const withNumber = (number: string): Parts =>
-    text(`{"b_info": {"max": [${number}]}, "disks": [{"vdev": "xvda"}]}`)
+    text(`{"c_info": {"name": "web1"}, "max": [${number}], "disks": [{"vdev": "xvda"}]}`)
+  const withDisk = (disk: string): Parts =>
+    text(`{"c_info": {"name": "web1"}, "disks": [{"vdev": "xvda"}, ${disk}]}`)
   const cases: readonly (readonly [name: string, parts: Parts, sentence: string])[] = [
     ['another magic', { magic: MAGIC.replace('xl', 'xm') }, 'something else than a saved domain'],
     ['a magic that was translated', { magic: MAGIC.replace('\r', '\n') }, 'something else'],
@@ -200,10 +233,17 @@ describe('refused, in a sentence, with nothing passed on:', () => {
     ['a NUL in the middle', text('{"disks":\0 []}'), 'does not end where it says'],
     ['something else than JSON', text('disk = [ ]'), 'is no JSON in UTF-8'],
     ['bytes that are no UTF-8', { text: Buffer.from('{"a": "\xff"}\0', 'latin1') }, 'in UTF-8'],
-    ['a disk that is not there', text('{"disks": [{"vdev": "xvdb"}]}'), 'has no disk xvda'],
+    ['a disk that is not there', text('{"disks": [{"vdev": "xvdz"}]}'), 'has no disk xvda'],
     ['no disks', text('{}'), 'has no disk xvda'],
     ['disks that are none', text('{"disks": {"vdev": "xvda"}}'), 'has no disk xvda'],
     ['a list', text('[{"vdev": "xvda"}]'), 'has no disk xvda'],
+    ['another name', text('{"c_info": {"name": "web2"}, "disks": [{"vdev": "xvda"}]}'), 'it web2'],
+    ['no name', text('{"disks": [{"vdev": "xvda"}]}'), 'calls it undefined, and not web1'],
+    ['a disk more', withDisk('{"vdev": "xvdb"}'), 'a disk xvdb that this session does not copy'],
+    ['a disk twice', withDisk('{"vdev": "xvda"}'), 'a disk xvda that this session does not copy'],
+    ['a disk without a name', withDisk('{}'), 'a disk undefined that'],
+    ['a disk that is none', withDisk('null'), 'a disk undefined that'],
+    ['one that is written to', withDisk('{"vdev": "xvdz", "readwrite": 1}'), 'a disk xvdz that'],
     ['an integer above 2^53', withNumber('18446744073709551615'), 'cannot be passed on exactly'],
     ['an integer just above 2^53', withNumber('9007199254740993'), 'cannot be passed on exactly'],
     ['a fraction', withNumber('0.1'), 'cannot be passed on exactly'],
@@ -211,7 +251,7 @@ describe('refused, in a sentence, with nothing passed on:', () => {
   ]
   test.each(cases)('%s', (_name, parts, sentence) => {
     for (const size of [1, 7, 10_000]) {
-      const rewriter = new XlConfigRewriter([EDIT])
+      const rewriter = new XlConfigRewriter(guestOf([EDIT]))
       const stream = streamOf(CONFIG, parts)
       let passed = 0
       const feed = (): void => {
@@ -220,7 +260,7 @@ describe('refused, in a sentence, with nothing passed on:', () => {
         }
       }
       expect(feed).toThrow(XlConfigError)
-      expect(() => rewrite(stream)).toThrow(sentence)
+      expect(() => rewrite(stream, [EDIT])).toThrow(sentence)
       expect(passed).toBe(0)
     }
   })
