@@ -43,18 +43,45 @@ export async function findGuest(context: SessionContext, domain: string): Promis
   if (name.endsWith('--incoming') || name.endsWith('--migratedaway')) {
     throw refuse(`domain ${name} is on its way already: see blkferry status`)
   }
-  const vbds = await vbdsOf(host.xenstore, domid)
+  const vbds = await copiedDisksOf(context, found)
   if (vbds.length === 0) throw refuse(`domain ${name} has no disk: use xl migrate`)
   if (vbds.length > SESSION_DISKS_MAX) {
     throw refuse(`domain ${name} has ${vbds.length} disks, ${SESSION_DISKS_MAX} is the limit`)
   }
+  const disks = await Promise.all(vbds.map(vbd => findDisk(context, vbd)))
+  return { domid, domain: name, disks }
+}
+
+/** Throws `ControlError` refused if it writes to others as well. */
+async function copiedDisksOf(
+  { host }: SessionContext,
+  { domid }: Pick<Domain, 'domid'>,
+): Promise<Vbd[]> {
   const foreign = (await foreignDisksOf(host.xenstore, domid)).find(disk => !disk.isReadOnly)
   if (foreign !== undefined) {
     const problem = `disk ${foreign.vdev} is served by QEMU or a driver domain, and would not be copied`
     throw refuse(`${problem}: take it away with xl block-detach, or put it under ${SCRIPT}`)
   }
-  const disks = await Promise.all(vbds.map(vbd => findDisk(context, vbd)))
-  return { domid, domain: name, disks }
+  return await vbdsOf(host.xenstore, domid)
+}
+
+/** Hours later: throws `ControlError` refused unless it is this guest still, with these disks. */
+export async function checkUnchanged(context: SessionContext, guest: FoundGuest): Promise<void> {
+  const { domid, domain, disks } = guest
+  const again = 'begin the migration again'
+  const found = await context.host.toolstack.findById(domid)
+  if (found === undefined) throw refuse(`domain ${domain} is gone: start it, and ${again}`)
+  if (found.name !== domain) {
+    throw refuse(`domain ${domain} was called ${found.name} meanwhile: ${again}`)
+  }
+  const vbds = await copiedDisksOf(context, guest)
+  for (const { vdev, disk } of vbds) {
+    if (disks.some(one => one.vdev === vdev && one.disk === disk)) continue
+    throw refuse(`domain ${domain} was given disk ${vdev}, ${disk}, meanwhile: ${again}`)
+  }
+  const missing = disks.find(({ vdev }) => !vbds.some(vbd => vbd.vdev === vdev))
+  if (missing === undefined) return
+  throw refuse(`disk ${missing.vdev} was taken from domain ${domain} meanwhile: ${again}`)
 }
 
 async function findDisk(context: SessionContext, vbd: Vbd): Promise<FoundDisk> {

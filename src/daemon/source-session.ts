@@ -11,7 +11,7 @@ import { MemoryMove } from './memory-move.ts'
 import type { MigrateStartParams, RelayRoute, SshAccess } from './messages.ts'
 import type { Peer } from './peer.ts'
 import { watchPeer } from './peer-watch.ts'
-import { configuredGuest, type FoundGuest } from './preflight.ts'
+import { checkUnchanged, configuredGuest, type FoundGuest } from './preflight.ts'
 import {
   applyToAll,
   messageOf,
@@ -136,6 +136,8 @@ export class SourceSession {
 
   /** xl moves memory, and with it the guest. */
   async #moveMemory(): Promise<void> {
+    await checkUnchanged(this.#context, this.#guest)
+    this.#abort.signal.throwIfAborted()
     this.#move = new MemoryMove({
       context: this.#context,
       session: this.session,
@@ -194,8 +196,10 @@ export class SourceSession {
 
   /** A command line that runs blkferry on the other host, and what may be sent there. */
   async route(words: readonly string[]): Promise<RelayRoute> {
-    const guest = await configuredGuest(this.#context, this.#guest)
-    return { argv: this.#peer.argv(words), guest }
+    return {
+      argv: this.#peer.argv(words),
+      guest: await configuredGuest(this.#context, this.#guest),
+    }
   }
 
   /** Answers the relay. */

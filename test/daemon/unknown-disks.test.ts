@@ -55,3 +55,48 @@ test.each([
   },
   MS_MAX,
 )
+
+const VBD = 'backend/vbd/1/51728'
+
+test.each<readonly [string, (hosts: TwoHosts) => Promise<void> | void, string]>([
+  [
+    'is given a disk',
+    ({ source }) =>
+      source.xenstore.write({ [`${VBD}/params`]: SECOND_DISK, [`${VBD}/dev`]: 'xvdb' }),
+    `domain web1 was given disk xvdb, ${SECOND_DISK}, meanwhile: begin the migration again`,
+  ],
+  [
+    'is given a disk by QEMU',
+    ({ source }) => {
+      const note = '/libxl/1/device/vbd/51728'
+      const backend = '/local/domain/0/backend/qdisk/1/51728'
+      return source.xenstore.write({ [`${note}/backend`]: backend, [`${note}/dev`]: 'xvdb' })
+    },
+    'disk xvdb is served by QEMU or a driver domain, and would not be copied',
+  ],
+  [
+    'has another disk in the place of one',
+    ({ source }) => source.xenstore.write({ 'backend/vbd/1/51712/params': SECOND_DISK }),
+    `was given disk xvda, ${SECOND_DISK}`,
+  ],
+  [
+    'is called something else',
+    ({ source }) => source.writeDomain({ ...source.domains[0]!, name: 'web2' }),
+    'domain web1 was called web2 meanwhile: begin the migration again',
+  ],
+])(
+  'no memory moves of a guest that %s while its disks are copied',
+  async (_name, change, sentence) => {
+    await using hosts = await TwoHosts.start()
+    const { session } = await hosts.migrate({ bandwidth: 2 * 1024 * 1024 })
+    await hosts.until(session, ({ phase }) => phase === 'active')
+    await change(hosts)
+    const status = await hosts.ended(session)
+    expect([status.phase, status.memory.state]).toEqual(['failed', 'waiting'])
+    expect(status.error).toContain(sentence)
+    expect(await hosts.role(hosts.source)).toBe('owner')
+    await hosts.writer.stop()
+    expect(hosts.writer.errors).toBe(0)
+  },
+  MS_MAX,
+)
