@@ -59,8 +59,8 @@ async function copiedDisksOf(
 ): Promise<Vbd[]> {
   const foreign = (await foreignDisksOf(host.xenstore, domid)).find(disk => !disk.isReadOnly)
   if (foreign !== undefined) {
-    const problem = `disk ${foreign.vdev} is served by QEMU or a driver domain, and would not be copied`
-    throw refuse(`${problem}: take it away with xl block-detach, or put it under ${SCRIPT}`)
+    const problem = `disk ${foreign.vdev} is served by QEMU or a driver domain`
+    throw refuse(`${problem}, and would not be copied: take it away with xl block-detach, or put it under ${SCRIPT}`)
   }
   return await vbdsOf(host.xenstore, domid)
 }

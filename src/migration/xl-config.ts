@@ -1,10 +1,10 @@
 /**
  * The guest's configuration on its way between the two xl: a header, then optional data, which
  * begins with the configuration as JSON (tools/xl/xl.h and xl_saverestore.c, the same from Xen 4.6
- * to 4.20). Here it is held against what the session knows of the guest: the other host adds whatever
- * disks stand there, and one that nobody has copied must not be handed to a running guest. Some disks
- * get another hotplug script, so that the other host adds them by it. Whatever is behind the
- * configuration passes as it is.
+ * to 4.20). Here it is held against what the session knows of the guest: the other host adds
+ * whatever disks stand there, and one that nobody has copied must not be handed to a running guest.
+ * Some disks get another hotplug script, so that the other host adds them by it. Whatever is behind
+ * the configuration passes as it is.
  */
 
 /** "\n \0 \r" is for transports that mean well. */

@@ -129,7 +129,8 @@ test('nothing goes on before the configuration is whole, and everything at once 
 })
 
 test('where no disk gets a script, every byte stays, and numbers may be of any size', () => {
-  const text = `${JSON.stringify(CONFIG, undefined, 4).replace('98304', '18446744073709551615')}\n\0`
+  const json = JSON.stringify(CONFIG, undefined, 4)
+  const text = `${json.replace('98304', '18446744073709551615')}\n\0`
   const stream = streamOf(CONFIG, { text })
   const root: ConfigDisk = { vdev: 'xvda', target: '/dev/vg0/web1' }
   for (const size of [1, 51, stream.length]) {
