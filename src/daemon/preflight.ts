@@ -19,6 +19,8 @@ export interface FoundDisk extends RecordedDisk {
 export interface FoundGuest {
   readonly domid: number
   readonly domain: string
+  /** What stays of it when it is renamed. */
+  readonly uuid?: string | undefined
   readonly disks: readonly FoundDisk[]
 }
 
@@ -39,7 +41,7 @@ export async function findGuest(context: SessionContext, domain: string): Promis
   const { host } = context
   const found = await findTyped(host.toolstack, domain)
   if (found === undefined) throw refuse(`there is no domain ${domain} on this host: see xl list`)
-  const { domid, name } = found
+  const { domid, name, uuid } = found
   if (name.endsWith('--incoming') || name.endsWith('--migratedaway')) {
     throw refuse(`domain ${name} is on its way already: see blkferry status`)
   }
@@ -49,7 +51,7 @@ export async function findGuest(context: SessionContext, domain: string): Promis
     throw refuse(`domain ${name} has ${vbds.length} disks, ${SESSION_DISKS_MAX} is the limit`)
   }
   const disks = await Promise.all(vbds.map(vbd => findDisk(context, vbd)))
-  return { domid, domain: name, disks }
+  return { domid, domain: name, uuid, disks }
 }
 
 /** Throws `ControlError` refused if it writes to others as well. */
@@ -60,7 +62,9 @@ async function copiedDisksOf(
   const foreign = (await foreignDisksOf(host.xenstore, domid)).find(disk => !disk.isReadOnly)
   if (foreign !== undefined) {
     const problem = `disk ${foreign.vdev} is served by QEMU or a driver domain`
-    throw refuse(`${problem}, and would not be copied: take it away with xl block-detach, or put it under ${SCRIPT}`)
+    throw refuse(
+      `${problem}, and would not be copied: take it away with xl block-detach, or put it under ${SCRIPT}`,
+    )
   }
   return await vbdsOf(host.xenstore, domid)
 }

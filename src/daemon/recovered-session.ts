@@ -35,7 +35,7 @@ export class RecoveredSession {
   readonly #disks: readonly RecoveredDisk[]
 
   constructor(context: SessionContext, record: SessionRecord, peer: Peer) {
-    const { session, domain, domid, disks } = record
+    const { session, domain, domid, uuid, disks } = record
     this.session = session
     this.domain = domain
     this.#context = context
@@ -47,7 +47,7 @@ export class RecoveredSession {
     this.#progress.fail('the daemon ended in mid-session and was started again')
     this.#progress.enterMemory('ended')
     this.#disks = disks.map(disk => new RecoveredDisk(context, session, disk))
-    const options = { session, domid: domid ?? 0, domain, disks, peer }
+    const options = { session, guest: { domid: domid ?? 0, domain, uuid, disks }, peer }
     this.#end = new SourceEnd(context, this.#progress, options)
     this.finished = this.#run()
   }

@@ -25,6 +25,8 @@ export interface SessionRecord {
   readonly side: Side
   readonly domain: string
   readonly domid: number | null
+  /** At the source, of the guest; records of earlier versions have none. */
+  readonly uuid?: string | undefined
   readonly peer: string
   readonly ssh: SshAccess
   readonly disks: readonly RecordedDisk[]
@@ -47,7 +49,14 @@ export interface RecordedDisk {
   readonly target?: string
 }
 
-/** What is kept of a disk of which more is known. */
+type RecordedGuest = Pick<SessionRecord, 'domain' | 'domid' | 'uuid' | 'disks'>
+
+/** What is kept of a guest of which more is known. */
+export function recordedGuest({ domain, domid, uuid, disks }: RecordedGuest): RecordedGuest {
+  return { domain, domid, uuid, disks: disks.map(recorded) }
+}
+
+/** The same of a disk. */
 export function recorded(found: RecordedDisk): RecordedDisk {
   const { vdev, disk, size, epoch, isPrepared, target } = found
   return {

@@ -13,16 +13,18 @@ import type { SshAccess } from './messages.ts'
 import type { Peer } from './peer.ts'
 import { applyToAll, type SessionContext, untilDone } from './session-context.ts'
 import type { SessionProgress } from './session-progress.ts'
-import { type RecordedDisk, targetOf } from './session-record.ts'
+import { type SessionRecord, targetOf } from './session-record.ts'
 import type { EndingDisk } from './source-disk.ts'
 import { settleAll } from './turns.ts'
 
 export interface SourceEndOptions {
   readonly session: string
-  readonly domid: number
-  readonly domain: string
-  readonly disks: readonly RecordedDisk[]
+  readonly guest: EndingGuest
   readonly peer: Peer
+}
+
+interface EndingGuest extends Pick<SessionRecord, 'domain' | 'uuid' | 'disks'> {
+  readonly domid: number
 }
 
 const WORD_MS_MAX = 15_000
@@ -66,7 +68,7 @@ export class SourceEnd {
   }
 
   get #holding(): Holding {
-    const { disk } = this.#options.disks[0]!
+    const { disk } = this.#options.guest.disks[0]!
     return this.#context.journal.holding(disk)
   }
 
@@ -80,9 +82,9 @@ export class SourceEnd {
     await sealing?.catch(() => {})
     const { session } = this.#options
     if (this.#isOurs && this.#holding.role === 'sealed') {
-      applyToAll(this.#context, 'unseal', session, this.#options.disks)
+      applyToAll(this.#context, 'unseal', session, this.#options.guest.disks)
     } else if (this.#isOurs && this.#holding.role === 'given-away') {
-      applyToAll(this.#context, 'take-back', session, this.#options.disks)
+      applyToAll(this.#context, 'take-back', session, this.#options.guest.disks)
     }
     await settleAll(disks.map(disk => disk.unseal()))
     this.#progress.resume()
@@ -108,8 +110,8 @@ export class SourceEnd {
 
   async #askOnce(timeoutMs = WORD_MS_MAX): Promise<Outcome> {
     if (this.#forced !== null) return this.#forced
-    const { session, disks, peer } = this.#options
-    const asked = disks.map(one => ({ disk: targetOf(one), epoch: one.epoch }))
+    const { session, guest, peer } = this.#options
+    const asked = guest.disks.map(one => ({ disk: targetOf(one), epoch: one.epoch }))
     try {
       const params = { session, disks: asked }
       const { word, advice } = await peer.call('peer-word', params, { timeoutMs })
@@ -166,7 +168,7 @@ export class SourceEnd {
     const found = await this.#findGuest()
     if (found !== undefined) await toolstack.destroy(found.domid)
     for (const disk of disks) await disk.stop()
-    for (const { disk, isPrepared } of this.#options.disks) {
+    for (const { disk, isPrepared } of this.#options.guest.disks) {
       if (isPrepared !== false) await this.#context.host.devices.remove(disk)
     }
     this.#progress.outcome = 'destination-owns'
@@ -180,7 +182,7 @@ export class SourceEnd {
   ): Promise<void> {
     await this.takeBack(disks, sealing)
     for (const disk of disks) await disk.stop()
-    for (const { disk } of this.#options.disks) this.#context.host.plainDevices.forget(disk)
+    for (const { disk } of this.#options.guest.disks) this.#context.host.plainDevices.forget(disk)
     if (hasMoved) await this.#resumeGuest()
     // It refuses, and cleans up.
     const word = await this.#askOnce(FIRST_WORD_MS_MAX)
@@ -197,21 +199,23 @@ export class SourceEnd {
     while ((await this.#askOnce()) === 'undefined' && performance.now() < end)
   }
 
-  /** It goes on under its own name; one that is gone was shut down meanwhile. */
+  /** It goes on, under no name that xl gave it; one that is gone was shut down meanwhile. */
   async #resumeGuest(): Promise<void> {
     const { toolstack } = this.#context.host
-    const { domid, domain } = this.#options
+    const { domid, domain } = this.#options.guest
     const found = await this.#findGuest()
     if (found === undefined) return
     await toolstack.resume(domid)
-    if (found.name !== domain) await toolstack.rename(domid, domain)
+    if (found.name === awayName(domain)) await toolstack.rename(domid, domain)
   }
 
-  /** The next boot gives its number to another guest. */
+  /** The next boot gives its number to another guest, and the operator may have renamed it. */
   async #findGuest(): Promise<Domain | undefined> {
-    const { domid, domain } = this.#options
+    const { domid, domain, uuid } = this.#options.guest
     const found = await this.#context.host.toolstack.findById(domid)
-    const isOurs = found?.name === domain || found?.name === `${domain}--migratedaway`
+    if (found === undefined) return undefined
+    const isKnown = uuid !== undefined && found.uuid !== undefined
+    const isOurs = isKnown ? found.uuid === uuid : [domain, awayName(domain)].includes(found.name)
     return isOurs ? found : undefined
   }
 
@@ -235,3 +239,6 @@ export async function closeWhenTold(end: SourceEnd, peer: Peer, log: Logger): Pr
   if (telling === undefined) await close()
   else void telling.then(close)
 }
+
+/** What xl calls it while the destination's may run. */
+const awayName = (domain: string): string => `${domain}--migratedaway`

@@ -21,7 +21,7 @@ import {
   untilDone,
 } from './session-context.ts'
 import { SessionProgress } from './session-progress.ts'
-import { recorded } from './session-record.ts'
+import { recordedGuest } from './session-record.ts'
 import type { SessionStatus } from './session-status.ts'
 import { pollAll, type SourceDisk, untilReady } from './source-disk.ts'
 import { closeWhenTold, SourceEnd } from './source-end.ts'
@@ -50,7 +50,7 @@ export class SourceSession {
   /** Begins at once. */
   constructor(context: SessionContext, params: MigrateStartParams, guest: FoundGuest, peer: Peer) {
     const { session } = this
-    const { domain, domid, disks } = guest
+    const { domain } = guest
     this.#context = context
     this.#params = params
     this.#guest = guest
@@ -59,7 +59,7 @@ export class SourceSession {
     this.#folder = new SessionFolder(context.host.runFolder, session)
     const about = { session, side: 'source', domain, peer: params.host } as const
     this.#progress = new SessionProgress(about)
-    this.#end = new SourceEnd(context, this.#progress, { session, domid, domain, disks, peer })
+    this.#end = new SourceEnd(context, this.#progress, { session, guest, peer })
     this.#record()
     this.finished = this.#run()
   }
@@ -270,11 +270,9 @@ export class SourceSession {
     this.#context.records.write({
       session: this.session,
       side: 'source',
-      domain: this.domain,
-      domid: this.#guest.domid,
+      ...recordedGuest(this.#guest),
       peer: host,
       ssh,
-      disks: this.#guest.disks.map(recorded),
       processes: this.#move?.processes ?? [],
     })
   }

@@ -3,7 +3,7 @@ import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { HostJournal } from '../../src/daemon/host-journal.ts'
-import { SessionRecords } from '../../src/daemon/session-record.ts'
+import { type SessionRecord, SessionRecords } from '../../src/daemon/session-record.ts'
 import type { Side } from '../../src/daemon/session-status.ts'
 import { openJournal } from '../../src/migration/journal-file.ts'
 import type { RoleVerb } from '../../src/migration/roles.ts'
@@ -36,7 +36,13 @@ test(
 )
 
 /** As a daemon finds it after a reboot: the steps so far, and a session that was not finished. */
-function leaveBehind(host: StubHost, side: Side, steps: readonly RoleVerb[], domid: number): void {
+function leaveBehind(
+  host: StubHost,
+  side: Side,
+  steps: readonly RoleVerb[],
+  domid: number,
+  more: Partial<SessionRecord> = {},
+): void {
   const state = join(host.folder, 'state')
   const journal = new HostJournal(() => openJournal(state))
   for (const step of steps) {
@@ -53,6 +59,7 @@ function leaveBehind(host: StubHost, side: Side, steps: readonly RoleVerb[], dom
     ssh: { environment: host.environment, options: [] },
     disks: [{ vdev: 'xvda', disk: DISK, size: 4096, epoch: 1 }],
     processes: [],
+    ...more,
   })
 }
 
@@ -100,6 +107,44 @@ test('after a reboot of a source that has given away nobody else’s domain ends
   const status = await hosts.ended(SESSION)
   expect(status).toMatchObject({ outcome: 'destination-owns', advice: ADVICE })
   expect(source.domains).toEqual([OTHER])
+})
+
+const UUID = '2d1ac0c8-6b46-4ac8-a5c9-c2b4c7d5a001'
+/** Of an xl that is gone. */
+const XL = { pid: process.pid, start: '1', boot: '' }
+
+test.each([
+  ['was renamed', { name: 'web2', uuid: UUID }, UUID, { name: 'web2', state: 'running' }],
+  ['xl had renamed', { name: 'web1--migratedaway', uuid: UUID }, UUID, { name: 'web1' }],
+  ['has no uuid', { name: 'web1--migratedaway' }, UUID, { name: 'web1', state: 'running' }],
+  ['has none on record', { name: 'web1', uuid: UUID }, undefined, { state: 'running' }],
+  ['is another one', { name: 'web1', uuid: 'another' }, UUID, { state: 'suspended' }],
+] as const)(
+  'a suspended guest that %s goes on at the source, or stays as it is if it is not ours',
+  async (_name, guest, uuid, becomes) => {
+    await using hosts = await TwoHosts.start()
+    const { source } = hosts
+    await hosts.restartDaemon(source, () => {
+      leaveBehind(source, 'source', ['seal'], 1, { uuid, processes: [XL] })
+      source.writeDomain({ domid: 1, state: 'suspended', disks: [], ...guest })
+    })
+    expect(await hosts.ended(SESSION)).toMatchObject({ outcome: 'source-owns' })
+    expect(source.domains).toMatchObject([{ ...guest, ...becomes }])
+  },
+)
+
+test('a guest that has moved does not stay behind under the name it was given', async () => {
+  await using hosts = await TwoHosts.start()
+  const { source, destination } = hosts
+  await hosts.restartDaemon(destination, () =>
+    leaveBehind(destination, 'destination', ['admit', 'accept'], 7),
+  )
+  await hosts.restartDaemon(source, () => {
+    leaveBehind(source, 'source', ['seal', 'give-away'], 1, { uuid: UUID })
+    source.writeDomain({ domid: 1, name: 'web2', uuid: UUID, state: 'suspended', disks: [] })
+  })
+  expect(await hosts.ended(SESSION)).toMatchObject({ outcome: 'destination-owns' })
+  expect(source.domains).toEqual([])
 })
 
 test('a daemon that stops puts the sessions away that are over', async () => {

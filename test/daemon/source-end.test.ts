@@ -46,9 +46,7 @@ test('a fence that fails after the hand-over is tried again before the path ends
   const disks = [disk]
   const end = new SourceEnd(context, progress, {
     session: SESSION,
-    domid: 1,
-    domain: 'web1',
-    disks,
+    guest: { domid: 1, domain: 'web1', uuid: undefined, disks },
     peer,
   })
   await end.run(disks, undefined, true)

@@ -35,6 +35,7 @@ const POLL_MS = 20
 interface StubDomain {
   readonly domid: number
   readonly name: string
+  readonly uuid?: string
   readonly state: 'running' | 'suspended' | 'paused'
   /** Without a script it is the stock one. */
   readonly disks: readonly { vdev: string; disk: string; script?: string }[]
@@ -210,10 +211,10 @@ exec env ${names.join(' ')} sh -c "$*"`,
 
   #toolstack(): Toolstack {
     const list = async (): Promise<Domain[]> =>
-      this.domains.map(({ domid, name }) => ({
+      this.domains.map(({ domid, name, uuid }) => ({
         domid,
         name,
-        uuid: undefined,
+        uuid,
         type: 'pvh',
         disks: [],
       }))
