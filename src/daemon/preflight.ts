@@ -62,9 +62,8 @@ async function copiedDisksOf(
   const foreign = (await foreignDisksOf(host.xenstore, domid)).find(disk => !disk.isReadOnly)
   if (foreign !== undefined) {
     const problem = `disk ${foreign.vdev} is served by QEMU or a driver domain`
-    throw refuse(
-      `${problem}, and would not be copied: take it away with xl block-detach, or put it under ${SCRIPT}`,
-    )
+    const remedy = `take it away with xl block-detach, or put it under ${SCRIPT}`
+    throw refuse(`${problem}, and would not be copied: ${remedy}`)
   }
   return await vbdsOf(host.xenstore, domid)
 }
