@@ -1,6 +1,6 @@
 /** Guests that were never prepared: by the stock script on a device-mapper device, as of LVM. */
 import { until } from '../clock.ts'
-import { makeDisk } from '../disks.ts'
+import { makeDisk, setTable } from '../disks.ts'
 import { Guest } from '../guest.ts'
 import type { Host } from '../host.ts'
 import { expectNothingLeft, expectOwner, whereRuns } from '../left-over.ts'
@@ -156,9 +156,26 @@ const plainDestroyed: Scenario = {
   },
 }
 
+const plainRefreshed: Scenario = {
+  name: 'plain-refreshed',
+  sentence: 'a plain device that its maker refreshes in mid-copy ends the migration at the source',
+  isCore: false,
+  run: async lab => {
+    const { a, b } = lab
+    const { guest, table } = await startPlainGuest(lab)
+    const migration = new RunningMigration(a, b, SLOW_COPY)
+    await migration.reach('the copy', MOMENTS.copying)
+    // As lvchange --refresh does it: from here on no write of the guest passes the proxy.
+    await setTable(a, DEVICE, table)
+    await migration.expectExit(AT_SOURCE)
+    return await expectUntouched(lab, guest, table)
+  },
+}
+
 export const plainGuests: readonly Scenario[] = [
   migratePlain,
   plainCancelled,
   plainFails,
   plainDestroyed,
+  plainRefreshed,
 ]
