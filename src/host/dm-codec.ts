@@ -119,6 +119,8 @@ export function decodeReply(bytes: Uint8Array): DmReply {
 /** The lines of a table status; `next` counts from the first line here, unlike when loading. */
 export function decodeLines(bytes: Uint8Array): TableLine[] {
   const { lineCount } = decodeReply(bytes)
+  // Then there is no payload either, and its place is behind the end.
+  if (lineCount === 0) return []
   const view = viewOf(bytes)
   const { start: base, end } = payloadOf(bytes)
   const lines: TableLine[] = []

@@ -183,6 +183,8 @@ function putDependencies(buffer: Buffer, lines: readonly Line[]): number {
 function putLines(buffer: Buffer, lines: readonly Line[], isTable: boolean): number {
   let offset = HEADER
   buffer.writeUInt32LE(lines.length, 20)
+  // Without a table the kernel answers with less than a whole header.
+  if (lines.length === 0) buffer.writeUInt32LE(HEADER - 7, 12)
   for (const { start, length, kind, parameters } of lines) {
     const text = isTable ? parameters + (kind === 'multipath' ? ' ' : '') : ''
     const next = offset + ((40 + text.length + 1 + 7) & ~7)
