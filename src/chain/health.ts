@@ -11,7 +11,7 @@ export const LOOK_INTERVAL_MS = 300
 /** A proxy that says nothing for so long hangs (ms), unless it waits for a processor only. */
 export const ANSWER_MS_MAX = 1000
 /** The same of one that a signal has stopped (ms). */
-export const STOPPED_MS_MAX = 500
+export const STOPPED_MS_MAX = 250
 /**
  * For one that waits for a processor this is the limit (ms): on a host that has none to spare the
  * next one would wait too.
