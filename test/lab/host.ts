@@ -31,6 +31,7 @@ export class Host {
   readonly machine: Machine
   readonly #instance: Instance
   #ssh: Ssh | undefined
+  #connections = 0
 
   constructor(instance: Instance, name: HostName) {
     this.name = name
@@ -117,6 +118,8 @@ export class Host {
     ]
     this.#ssh ??= new Ssh('root@127.0.0.1', {
       controlFolder: this.#instance.sockets,
+      // The one before may still be at its end, and would take the first call along.
+      controlName: `${this.name}-${process.pid}-${++this.#connections}`,
       connectTimeoutSeconds: 15,
       aliveSeconds: 10,
       extra,
