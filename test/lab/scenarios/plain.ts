@@ -103,15 +103,21 @@ async function expectUntouched(lab: Lab, guest: Guest, table: string): Promise<F
   return { acknowledged: await expectAt(lab, guest, a) }
 }
 
+/** A guest on a plain device on a, and its slow migration in mid-copy. */
+async function untilCopying(lab: Lab): Promise<Plain & { readonly migration: RunningMigration }> {
+  const plain = await startPlainGuest(lab)
+  const migration = new RunningMigration(lab.a, lab.b, SLOW_COPY)
+  await migration.reach('the copy', MOMENTS.copying)
+  return { ...plain, migration }
+}
+
 const plainCancelled: Scenario = {
   name: 'plain-cancelled',
   sentence: 'a cancelled migration leaves a plain device and its guest as they were',
   isCore: false,
   run: async lab => {
-    const { a, b } = lab
-    const { guest, table } = await startPlainGuest(lab)
-    const migration = new RunningMigration(a, b, SLOW_COPY)
-    await migration.reach('the copy', MOMENTS.copying)
+    const { a } = lab
+    const { guest, table, migration } = await untilCopying(lab)
     await a.run(`blkferry cancel ${GUEST}`)
     await migration.expectExit(AT_SOURCE)
     return await expectUntouched(lab, guest, table)
@@ -139,9 +145,7 @@ const plainDestroyed: Scenario = {
   isCore: false,
   run: async lab => {
     const { a, b } = lab
-    const { guest, table } = await startPlainGuest(lab)
-    const migration = new RunningMigration(a, b, SLOW_COPY)
-    await migration.reach('the copy', MOMENTS.copying)
+    const { guest, table, migration } = await untilCopying(lab)
     await guest.destroy()
     const exitCode = await migration.end()
     if (exitCode === 0) throw new Error('a migration without a guest ended with 0')
@@ -161,10 +165,8 @@ const plainRefreshed: Scenario = {
   sentence: 'a plain device that its maker refreshes in mid-copy ends the migration at the source',
   isCore: false,
   run: async lab => {
-    const { a, b } = lab
-    const { guest, table } = await startPlainGuest(lab)
-    const migration = new RunningMigration(a, b, SLOW_COPY)
-    await migration.reach('the copy', MOMENTS.copying)
+    const { a } = lab
+    const { guest, table, migration } = await untilCopying(lab)
     // As lvchange --refresh does it: from here on no write of the guest passes the proxy.
     await setTable(a, DEVICE, table)
     await migration.expectExit(AT_SOURCE)
