@@ -4,7 +4,15 @@
  * I/O in between. Names follow from the disk alone: a device is found again after any crash.
  */
 import { createHash } from 'node:crypto'
-import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  type Stats,
+  statSync,
+} from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ControlError } from '../control/control-error.ts'
 import type { DeviceMapper, DmDevice } from '../host/device-mapper.ts'
@@ -132,10 +140,15 @@ export class DmGuestDevices implements GuestDevices {
   }
 }
 
-/** The device or file that a path leads to. */
+/** The device or file that a path leads to; undefined if it leads nowhere, as in a circle. */
 export function identityOfPath(path: string): string | undefined {
-  const stats = statSync(path, { throwIfNoEntry: false })
-  if (stats === undefined) return undefined
+  let stats: Stats
+  try {
+    stats = statSync(path)
+  } catch {
+    // Of another disk, maybe: the starts of all guests must not fail for it.
+    return undefined
+  }
   return stats.isBlockDevice() ? `device ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`
 }
 

@@ -45,7 +45,10 @@ export async function settleAll(work: readonly Promise<void>[]): Promise<void> {
   if (failed !== undefined) throw failed.reason
 }
 
-/** Does the work when asked, once at a time, and once more if it was asked for meanwhile. */
+/**
+ * Does the work when asked, once at a time, and once more if it was asked for meanwhile. The work
+ * does not reject.
+ */
 export function oneAtATime(work: () => Promise<void>): () => void {
   let isUnderWay = false
   let isWanted = false

@@ -121,9 +121,9 @@ export async function domainFlags(domid: number): Promise<string | undefined> {
 /**
  * A guest that is suspended goes on; harmless if it is not. One whose xl was killed may just have
  * been asked to suspend: the question is taken back, as libxl does, and its answer is waited for a
- * while. Before 4.20 xl has no command for that,
- * but it resumes a guest whose migration has failed: so one is begun whose receiver says hello,
- * takes nothing and ends. Throws XlError if the guest is suspended still.
+ * while. Before 4.20 xl has no command for that, but it resumes a guest whose migration has failed:
+ * so one is begun whose receiver says hello, takes nothing and ends. Throws CommandError, or
+ * XlError if the guest is suspended still.
  */
 export async function resumeDomain(domid: number): Promise<void> {
   if (!(await willSuspend(domid))) return

@@ -1,9 +1,9 @@
 /** The daemon's small parts: table of disks, word, processes, the wish to seal. */
 import { spawn } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { symlinkSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { pathOfDisk } from '../../src/daemon/disk-table.ts'
-import { nameOfDevice } from '../../src/daemon/guest-devices.ts'
+import { identityOfPath, nameOfDevice } from '../../src/daemon/guest-devices.ts'
 import { HostJournal } from '../../src/daemon/host-journal.ts'
 import { endProcess, isAlive, markOf } from '../../src/daemon/processes.ts'
 import { SealRequest } from '../../src/daemon/seal-request.ts'
@@ -23,6 +23,18 @@ test('the table names disks, and a path needs no name', async () => {
   expect(() => pathOfDisk('web2', folder.file('none'))).toThrow('is not known on this host')
   writeFileSync(file, 'web1 relative\n')
   expect(() => pathOfDisk('web1', file)).toThrow('line 1 is no "NAME /PATH"')
+})
+
+test('two names of one file are one, and a path that leads in a circle is none', async () => {
+  await using folder = await temporary()
+  writeFileSync(folder.file('disk'), '')
+  writeFileSync(folder.file('other'), '')
+  symlinkSync('disk', folder.file('alias'))
+  symlinkSync('circle', folder.file('circle'))
+  const identity = (name: string) => identityOfPath(folder.file(name))
+  expect(identity('alias')).toBe(identity('disk'))
+  expect(identity('other')).not.toBe(identity('disk'))
+  expect([identity('circle'), identity('nowhere')]).toEqual([undefined, undefined])
 })
 
 test('device names are the kernel’s, and differ where disks do', () => {
