@@ -3,6 +3,7 @@ import { ControlError } from '../control/control-error.ts'
 import type { Domain } from '../host/xl.ts'
 import { describe, type Holding } from '../migration/roles.ts'
 import type { ConfigDisk, ConfiguredGuest } from '../migration/xl-config.ts'
+import { checkOtherNames } from './admission.ts'
 import type { Toolstack } from './host.ts'
 import { refuse, type SessionContext } from './session-context.ts'
 import { type RecordedDisk, targetOf } from './session-record.ts'
@@ -136,6 +137,7 @@ async function findPlain({ host, journal }: SessionContext, vbd: Vbd): Promise<F
   const holding = journal.holding(disk)
   const isUnknown = holding.role === 'none' && holding.epoch === 0
   if (!isUnknown) checkOwner(disk, holding)
+  checkOtherNames({ host, journal }, disk)
   const obstacle = await host.plainDevices.obstacleOf(device)
   if (obstacle !== undefined)
     throw refuse(`disk ${vdev} is on ${device}, but ${obstacle}: ${REMEDY}`)

@@ -228,3 +228,14 @@ test('a migration whose command is gone before its turn has come does not begin'
   expect(sessions.list()).toEqual([])
   expect(all.journal.holding(VOLUME).role).toBe('none')
 })
+
+test('a guest that runs on the old copy of what has moved away does not move on', async () => {
+  await using all = await setUp()
+  const { journal, host } = all
+  symlinkSync(host.diskFile(VOLUME), host.diskFile('web1'))
+  const change = { disk: 'web1', session: 's1' }
+  journal.apply('claim', [{ disk: 'web1' }])
+  journal.apply('seal', [change])
+  journal.apply('give-away', [change])
+  await expect(all.found()).rejects.toThrow('the same as web1, which is given-away (session s1)')
+})
