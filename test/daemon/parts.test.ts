@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import { pathOfDisk } from '../../src/daemon/disk-table.ts'
 import { identityOfPath, nameOfDevice } from '../../src/daemon/guest-devices.ts'
 import { HostJournal } from '../../src/daemon/host-journal.ts'
+import { Peer } from '../../src/daemon/peer.ts'
 import { endProcess, isAlive, markOf } from '../../src/daemon/processes.ts'
 import { SealRequest } from '../../src/daemon/seal-request.ts'
 import { oneAtATime } from '../../src/daemon/turns.ts'
@@ -118,4 +119,18 @@ test('what is asked for a thousand times while it is done is done once more', as
   await expect.poll(() => done).toBe(2)
   ask()
   await expect.poll(() => done).toBe(3)
+})
+
+test('the other host is reached as whoever asked last does, by a connection of its own', () => {
+  const access = (options: string[]) => ({ environment: {}, options })
+  const peer = (options: string[]) =>
+    new Peer('b', { ssh: access(options), controlFolder: '/run/x', remoteCommand: ['blkferry'] })
+  const socketOf = (one: Peer) => one.argv([]).find(word => word.startsWith('ControlPath='))
+  const one = peer(['-p', '22'])
+  const first = socketOf(one)
+  expect(first).not.toBe(socketOf(peer(['-p', '22'])))
+  one.use(access(['-p', '2222']))
+  expect(one.argv([])).toContain('2222')
+  expect(one.argv([])).not.toContain('22')
+  expect(socketOf(one)).not.toBe(first)
 })
