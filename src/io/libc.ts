@@ -62,6 +62,9 @@ const libcSetsockopt = native<
 const libcPoll = native<(fds: Pointer, count: number, timeoutMs: number) => number>(
   'int poll(void *fds, unsigned long count, int timeoutMs)',
 )
+const napiAdjustExternalMemory = native<(env: unknown, change: number, result: number[]) => number>(
+  'int napi_adjust_external_memory(void *env, int64_t change, _Out_ int64_t *result)',
+)
 
 /** What a libc call returned, as the kernel's result or a negative errno. */
 export const fromErrno = (result: number): number => (result === -1 ? -koffi.errno() : result)
@@ -85,10 +88,16 @@ export function addressOf(view: ArrayBufferView): number {
 
 /**
  * The bytes at `address` as JavaScript sees them; the caller keeps them mapped for as long as the
- * view is used.
+ * view is used. V8 takes them for memory that it could free by collecting garbage, which it would
+ * try at once, some 20 ms long, whenever there are 64 MiB more of them: so they are taken off its
+ * account. They are not put on it again when the view ends, which would be the exact thing: on the
+ * stack of a foreign function V8 must not be brought to collect.
  */
 export function viewOf(address: number, length: number): ArrayBuffer {
-  return koffi.view(BigInt(address), length)
+  const view = koffi.view(BigInt(address), length)
+  const status = napiAdjustExternalMemory(koffi.node.env, -length, [0])
+  assert(status === 0, 'external memory cannot be accounted for')
+  return view
 }
 
 // Memory: mmap(2), madvise(2)

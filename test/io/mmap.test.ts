@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import { describe, expect, it } from 'vitest'
@@ -21,6 +21,14 @@ const CHILD = `
   fs.writeSync(1, 'written')
   setInterval(() => {}, 1000)`
 
+/** Ten times as much as V8 lets be added before it collects, though less at a time. */
+const MANY = `
+  import { setTimeout as sleep } from 'node:timers/promises'
+  import { mapAnonymous } from '${new URL('../../dist/io/mmap.js', import.meta.url)}'
+  const mapped = Array.from({ length: 20 }, () => mapAnonymous(32 * 1024 * 1024))
+  await sleep(100)
+  console.log('mapped', mapped.length)`
+
 describe('mappings', () => {
   it('are zeroed, page-aligned and writable', () => {
     const memory = mapAnonymous(3 * PAGE_SIZE)
@@ -30,6 +38,15 @@ describe('mappings', () => {
     memory.bytes.fill(7)
     expect(memory.bytes[3 * PAGE_SIZE - 1]).toBe(7)
     unmap(memory)
+  })
+
+  it('do not make V8 collect garbage, which it cannot free them by', () => {
+    const run = spawnSync(process.execPath, ['--trace-gc', '--input-type=module', '-e', MANY], {
+      encoding: 'utf8',
+    })
+    expect(run.stderr).toBe('')
+    expect(run.stdout).toContain('mapped')
+    expect(run.stdout).not.toContain('Mark-Compact')
   })
 
   it('refuse a length that is not one, an fd that is not open, and a second unmap', () => {
