@@ -7,7 +7,7 @@
  * bitmap in which every chunk that may differ is dirty. The magic is stored last, so a file that
  * was never finished is not one.
  */
-import { bitmapBytes, CHUNKS_MAX, DirtyBitmap } from './bitmap.ts'
+import { type BitmapOptions, bitmapBytes, CHUNKS_MAX, DirtyBitmap } from './bitmap.ts'
 import { CLAIM_BYTES, Claims } from './claims.ts'
 import { FlushLog, LOG_ENTRY_BYTES, LOG_HEADER_BYTES } from './flush-log.ts'
 import { Tracking, type TrackingParts } from './tracking.ts'
@@ -90,10 +90,9 @@ export function createBitmapFile(file: Uint8Array, identity: BitmapIdentity): Tr
   const problem = granularityProblem(identity.size, identity.granularity)
   if (problem !== undefined) throw new BitmapFileError('granularity', problem)
   const view = viewOf(file)
-  const parts = partsOf(file, identity)
+  const parts = partsOf(file, { ...identity, isAllDirty: true })
   parts.claims.drain(() => {})
   parts.log.drain(() => {})
-  parts.bitmap.set(0, parts.bitmap.chunks)
   file.fill(0, 0, HEADER_END)
   view.setUint32(VERSION_AT, VERSION, true)
   view.setFloat64(SIZE_AT, identity.size, true)
@@ -150,12 +149,15 @@ export function recover({ bitmap, claims, log }: TrackingParts): void {
   log.drain(setRun)
 }
 
-function partsOf(file: Uint8Array, { size, granularity }: BitmapIdentity): TrackingParts {
+function partsOf(
+  file: Uint8Array,
+  { size, granularity, isAllDirty }: Omit<BitmapOptions, 'storage'>,
+): TrackingParts {
   const logBytes = LOG_HEADER_BYTES + LOG_ENTRIES_MAX * LOG_ENTRY_BYTES
   return {
     claims: new Claims(file.subarray(CLAIMS_AT, CLAIMS_AT + CLAIMS_MAX * CLAIM_BYTES)),
     log: new FlushLog(file.subarray(LOG_AT, LOG_AT + logBytes)),
-    bitmap: new DirtyBitmap({ storage: file.subarray(BITS_AT), size, granularity }),
+    bitmap: new DirtyBitmap({ storage: file.subarray(BITS_AT), size, granularity, isAllDirty }),
   }
 }
 

@@ -22,6 +22,8 @@ export interface BitmapOptions {
   readonly size: number
   /** Bytes of a chunk, a power of two. */
   readonly granularity: number
+  /** Every chunk is dirty, whatever the storage says. */
+  readonly isAllDirty?: boolean | undefined
 }
 
 /** Bytes of storage for the bits of a disk. */
@@ -38,7 +40,7 @@ export class DirtyBitmap {
   readonly #levels: Uint32Array[]
   #dirtyCount = 0
 
-  constructor({ storage, size, granularity }: BitmapOptions) {
+  constructor({ storage, size, granularity, isAllDirty = false }: BitmapOptions) {
     assert(size > 0 && Number.isInteger(Math.log2(granularity)), 'bitmap: size or granularity')
     this.size = size
     this.granularity = granularity
@@ -50,7 +52,8 @@ export class DirtyBitmap {
       length = Math.ceil(length / 32)
       this.#levels.push(new Uint32Array(length))
     }
-    this.#rebuild()
+    if (isAllDirty) this.#setAll()
+    else this.#rebuild()
   }
 
   /** Number of dirty chunks. */
@@ -164,6 +167,18 @@ export class DirtyBitmap {
       if (now !== 0) return
       index >>>= 5
     }
+  }
+
+  /** As fast as memory can be filled: guest requests wait for it. */
+  #setAll(): void {
+    let count = this.chunks
+    for (const words of this.#levels) {
+      words.fill(0xffffffff)
+      const spare = count & 31
+      if (spare !== 0) words[words.length - 1] = mask(0, spare)
+      count = words.length
+    }
+    this.#dirtyCount = this.chunks
   }
 
   #rebuild(): void {

@@ -69,6 +69,30 @@ describe('dirty bitmap', () => {
     },
   )
 
+  it.each([1, 31, 32, 33, 1024, 1025, 33_000])(
+    'of %i chunks that starts all dirty is one in which every chunk was set',
+    chunks => {
+      const bytes = bitmapBytes(chunks * 4, 4)
+      const storage = new Uint8Array(bytes)
+      const expected = new Uint8Array(bytes)
+      const bitmap = new DirtyBitmap({
+        storage,
+        size: chunks * 4,
+        granularity: 4,
+        isAllDirty: true,
+      })
+      new DirtyBitmap({ storage: expected, size: chunks * 4, granularity: 4 }).set(0, chunks)
+      expect(storage).toEqual(expected)
+      expect(bitmap.dirtyCount).toBe(chunks)
+      for (const keep of [0, chunks >>> 1, chunks - 1]) {
+        bitmap.clear(0, chunks)
+        expect(bitmap.nextDirty(0)).toBe(-1)
+        bitmap.set(keep, keep + 1)
+        expect(bitmap.nextDirty(0)).toBe(keep)
+      }
+    },
+  )
+
   it('counts the last chunk with its own length', () => {
     const bitmap = open(10_000, 4096)
     bitmap.set(0, 3)
