@@ -35,7 +35,7 @@ export class OwnSource implements MirrorSource {
   }
 
   static async serve(options: OwnOptions): Promise<OwnSource> {
-    const service = await startServer('blkferry', options)
+    const service = await startServer('blkferry', { ...options, standsBy: true })
     try {
       return new OwnSource(service, await connectControl(controlSocketOf(options.socket)), options)
     } catch (error) {

@@ -4,7 +4,7 @@
  * listen on unix sockets, so that no network stack is measured along with them.
  */
 import { fileURLToPath } from 'node:url'
-import { Service } from './service.ts'
+import { Service, STANDBY_FD } from './service.ts'
 
 /** The built command; this file is as deep in src as in dist. */
 const BLKFERRY = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url))
@@ -18,6 +18,11 @@ export interface ServerOptions {
   readonly socket: string
   /** Go past the page cache. */
   readonly direct?: boolean
+  /**
+   * Ours only: prepare first, as the one that a daemon puts into a guest’s path does, by serving a
+   * scratch file to itself.
+   */
+  readonly standsBy?: boolean
   /** Ours only: keep the dirty bitmap in this file. */
   readonly bitmap?: string | undefined
   /** Demand TLS with this key. */
@@ -33,7 +38,7 @@ export interface TlsKey {
 
 export function startServer(name: ServerName, options: ServerOptions): Promise<Service> {
   const { argv, socket } = commandLine(name, options)
-  return Service.start(argv, socket)
+  return Service.start(argv, socket, options)
 }
 
 /** What a client connects to. */
@@ -80,7 +85,7 @@ const ARGV: Readonly<Record<ServerName, (options: ServerOptions, stem: string) =
 }
 
 function ownArgv(
-  { path, socket, direct, bitmap, tls }: ServerOptions,
+  { path, socket, direct, standsBy, bitmap, tls }: ServerOptions,
   stem: string,
   engine: 'auto' | 'libuv',
 ): string[] {
@@ -89,6 +94,7 @@ function ownArgv(
     ...['--listen', `nbd${tls === undefined ? '' : 's'}+unix:///?socket=${socket}`],
     ...['--control', controlSocketOf(stem), '--engine', engine],
     ...['--direct', direct === true ? 'on' : 'off'],
+    ...(standsBy === true ? ['--standby', String(STANDBY_FD)] : []),
     ...(bitmap === undefined ? [] : ['--bitmap', bitmap]),
     ...(tls === undefined ? [] : ['--tls-psk', tls.file]),
   ]

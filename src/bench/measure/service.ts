@@ -2,8 +2,8 @@
  * A process that serves on a unix socket until it is stopped: ours or a peer's. Ready means that
  * the socket takes connections.
  */
-import type { ChildProcess } from 'node:child_process'
-import { connect } from 'node:net'
+import type { ChildProcess, StdioOptions } from 'node:child_process'
+import { connect, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startChild } from './child.ts'
@@ -12,6 +12,7 @@ const START_MS_MAX = 30_000
 const STOP_MS_MAX = 10_000
 const POLL_MS = 2
 const LOG_CHARACTERS_MAX = 16 * 1024
+export const STANDBY_FD = 3
 
 export class Service implements AsyncDisposable {
   readonly #child: ChildProcess
@@ -21,10 +22,13 @@ export class Service implements AsyncDisposable {
   #log = ''
   #isOver = false
 
-  private constructor(argv: readonly string[], socket: string) {
+  private constructor(argv: readonly string[], socket: string, standsBy: boolean) {
     this.socket = socket
     this.startedAt = performance.now()
-    this.#child = startChild(argv, { stdio: ['ignore', 'ignore', 'pipe'] })
+    const stdio: StdioOptions = ['ignore', 'ignore', 'pipe', ...(standsBy ? ['pipe' as const] : [])]
+    this.#child = startChild(argv, { stdio })
+    const turn = this.#child.stdio[STANDBY_FD] as Socket | undefined
+    turn?.on('error', () => {}).once('data', () => turn.end('begin\n'))
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.#log = (this.#log + text).slice(-LOG_CHARACTERS_MAX)
     })
@@ -41,9 +45,16 @@ export class Service implements AsyncDisposable {
     })
   }
 
-  /** Resolves once `socket` takes connections; rejects with the process's words if it ends. */
-  static async start(argv: readonly string[], socket: string): Promise<Service> {
-    const service = new Service(argv, socket)
+  /**
+   * Resolves once `socket` takes connections; rejects with the process's words if it ends. One that
+   * `standsBy` has been told to say on STANDBY_FD when it is prepared, and is told to begin then.
+   */
+  static async start(
+    argv: readonly string[],
+    socket: string,
+    { standsBy = false } = {},
+  ): Promise<Service> {
+    const service = new Service(argv, socket, standsBy)
     try {
       await service.#answers()
     } catch (error) {
