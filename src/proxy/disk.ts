@@ -17,13 +17,13 @@ import type { OpenDisk, OpenedDisk } from './calls.ts'
 
 const KIB = 1024
 /**
- * Payloads of clients' requests: about 18 MiB, and large ones that take memory only while they are
+ * Payloads of clients' requests: about 17 MiB, and large ones that take memory only while they are
  * used. The kernel's nbd client sends up to 1280 KiB at a time.
  */
 const SLOT_CLASSES = [
   { payload: 4 * KIB, count: 256 },
   { payload: 256 * KIB, count: 64 },
-  { payload: 2 * KIB * KIB, count: 8 },
+  { payload: 2 * KIB * KIB, count: 16 },
   { payload: 32 * KIB * KIB, count: 2 },
 ] as const
 

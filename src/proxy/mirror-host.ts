@@ -23,10 +23,12 @@ import type { ThreadLink } from './thread-link.ts'
 
 /**
  * Operations the copier may have under way, and the longest of each (bytes): 8 MiB together. Every
- * operation wakes both processes several times, so few long ones cost the least processor time.
+ * operation wakes both processes several times, so few long ones cost the least processor time;
+ * longer ones than QEMU's own mirror sends make qemu-nbd three times as slow, which takes new
+ * memory for each.
  */
-export const COPY_OPERATIONS_MAX = 4
-export const COPY_LENGTH_MAX = 2 * 1024 * 1024
+export const COPY_OPERATIONS_MAX = 8
+export const COPY_LENGTH_MAX = 1024 * 1024
 /** A target that owes the reply to one request for so long is given up. */
 export const TARGET_REQUEST_TIMEOUT_MS = 60_000
 /** How often to look whether a mirror that is to be completed is ready. */
