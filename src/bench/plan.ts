@@ -11,6 +11,8 @@ export interface Plan {
   /** Disks that are served, and disks that are mirrored under a guest. */
   readonly serveBytes: number
   readonly mirrorBytes: number
+  /** Copied over TLS, which takes peers long. */
+  readonly tlsBytes: number
   readonly switchovers: number
   readonly hangSeconds: number
   readonly outageSeconds: number
@@ -22,9 +24,10 @@ export const FULL: Plan = {
   quick: false,
   repetitions: 5,
   fewRepetitions: 5,
-  loadSeconds: 0.5,
+  loadSeconds: 0.4,
   serveBytes: 512 * MIB,
   mirrorBytes: 1024 * MIB,
+  tlsBytes: 384 * MIB,
   switchovers: 20,
   hangSeconds: 5,
   outageSeconds: 10,
@@ -37,6 +40,7 @@ export const QUICK: Plan = {
   loadSeconds: 0.2,
   serveBytes: 128 * MIB,
   mirrorBytes: 256 * MIB,
+  tlsBytes: 256 * MIB,
   switchovers: 5,
   hangSeconds: 2,
   outageSeconds: 3,

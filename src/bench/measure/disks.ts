@@ -11,16 +11,21 @@ export type Filling = 'full' | 'half' | 'zero'
 
 /** A file of `size` bytes. The data of every MiB is different from that of its neighbours. */
 export async function makeDisk(path: string, size: number, filling: Filling): Promise<string> {
-  const file = await open(path, 'w')
+  await (await open(path, 'w')).close()
+  await truncate(path, size)
+  if (filling !== 'zero') await fillDisk(path, size, filling === 'full' ? PIECE : 2 * PIECE)
+  return path
+}
+
+/** New random data in every MiB, or one MiB every `step` bytes, also under a server. */
+export async function fillDisk(path: string, size: number, step = PIECE): Promise<void> {
+  const file = await open(path, 'r+')
   try {
-    await file.truncate(size)
-    if (filling === 'zero') return path
     const data = randomFillSync(Buffer.allocUnsafe(PIECE))
-    for (let at = 0; at < size; at += filling === 'full' ? PIECE : 2 * PIECE) {
+    for (let at = 0; at < size; at += step) {
       data.writeBigUInt64LE(BigInt(at), 0)
       await file.write(data, 0, Math.min(PIECE, size - at), at)
     }
-    return path
   } finally {
     await file.close()
   }

@@ -6,7 +6,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Cleanup } from '../cleanup.ts'
-import { makeDisk } from '../measure/disks.ts'
+import { type Filling, makeDisk } from '../measure/disks.ts'
 import type { MirrorSource, MirrorTarget } from '../measure/mirror-source.ts'
 import { type ServerName, startServer, type TlsKey } from '../measure/servers.ts'
 import type { Service } from '../measure/service.ts'
@@ -21,15 +21,26 @@ export interface ServedTarget extends MirrorTarget {
   readonly service: Service
 }
 
-/** An empty disk of `size` bytes in `folder`, served until the end of `scope`. */
+export interface TargetOptions {
+  readonly size: number
+  /**
+   * `full`, as a disk is that has its blocks: the first use of a page of memory takes some machines
+   * longer than to copy it, and who comes soon after it was freed is served sooner.
+   */
+  readonly filling: Filling
+  readonly server?: ServerName
+  readonly tls?: TlsKey | undefined
+}
+
+/** A disk of `size` bytes in `folder`, served until the end of `scope`. */
 export async function serveTarget(
   scope: Cleanup,
   folder: string,
-  { size, server = 'nbdkit', tls }: { size: number; server?: ServerName; tls?: TlsKey | undefined },
+  { size, filling, server = 'nbdkit', tls }: TargetOptions,
 ): Promise<ServedTarget> {
   made += 1
   const path = join(folder, `target-${made}.img`)
-  await makeDisk(path, size, 'zero')
+  await makeDisk(path, size, filling)
   scope.defer(() => rm(path, { force: true }))
   const socket = join(folder, `target-${made}`)
   const service = scope.use(await startServer(server, { path, socket, tls }))

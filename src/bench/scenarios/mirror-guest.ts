@@ -71,7 +71,7 @@ async function copyUnderGuest(
     await using scope = new Cleanup()
     const path = await makeDisk(join(folder, 'source.img'), size, 'full')
     scope.defer(() => rm(path, { force: true }))
-    const target = await serveTarget(scope, folder, { size })
+    const target = await serveTarget(scope, folder, { size, filling: 'full' })
     const source = scope.use(await startSource(subject, { path, folder }))
     const options = { uri: source.uri, rate, depth: GUEST_DEPTH, size, folder }
     const guest = scope.use(await Guest.start(options, BEFORE_SECONDS + BEFORE_MS_SKIPPED / 1000))

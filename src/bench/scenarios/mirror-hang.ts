@@ -39,7 +39,7 @@ async function hang(bench: Bench): Promise<void> {
   await interleave(bench, name, subjects, plan.fewRepetitions, async (subject, repetition) => {
     await using scope = new Cleanup()
     const path = await makeDisk(join(folder, 'source.img'), DISK_BYTES, 'full')
-    const target = await serveTarget(scope, folder, { size: DISK_BYTES })
+    const target = await serveTarget(scope, folder, { size: DISK_BYTES, filling: 'zero' })
     const options = { path, folder, copyMode: 'write-blocking' } as const
     const source = scope.use(await startSource(subject, options))
     await source.start(target)

@@ -1,13 +1,13 @@
 /**
  * Idle copies: nobody writes while the disk is copied. The clock runs from the command to start
- * until the mirror is ready, or until the copying tool ends; the target is empty every time, so
- * that taking its pages from the kernel is part of everybody's time.
+ * until the mirror is ready, or until the copying tool ends. A full disk is copied over one that has
+ * all of its pages, as a disk has; one with holes goes to an empty one.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { Cleanup } from '../cleanup.ts'
-import { emptyDisk, type Filling, makeDisk, mustBeEqual } from '../measure/disks.ts'
+import { emptyDisk, type Filling, fillDisk, makeDisk, mustBeEqual } from '../measure/disks.ts'
 import { startSource } from '../measure/mirror-source.ts'
 import { type ServerName, type TlsKey, uriOf } from '../measure/servers.ts'
 import { mustRun } from '../measure/tool.ts'
@@ -54,7 +54,8 @@ export const MIRROR_IDLE: Scenario = {
   repetitions: plan => plan.repetitions,
   run: async bench => {
     const copiers = [...COPIERS, 'bare file' as const]
-    for (const each of wanted(bench, PLAIN)) await measureCase(bench, each, copiers, undefined)
+    const size = bench.plan.mirrorBytes
+    for (const each of wanted(bench, PLAIN)) await measureCase(bench, each, { copiers, size })
   },
 }
 
@@ -69,10 +70,11 @@ export const MIRROR_IDLE_TLS: Scenario = {
   needs: ['nbdkit', 'qemu-storage-daemon', 'qemu-nbd', 'nbdcopy'],
   repetitions: plan => plan.repetitions,
   run: async bench => {
-    const key = await makeKey(bench.folder)
+    const tls = await makeKey(bench.folder)
     const copiers = bench.plan.quick ? FEW_COPIERS : COPIERS
-    await measureCase(bench, { filling: 'full', server: 'nbdkit' }, copiers, undefined)
-    for (const each of wanted(bench, TLS)) await measureCase(bench, each, copiers, key)
+    const size = bench.plan.tlsBytes
+    await measureCase(bench, { filling: 'full', server: 'nbdkit' }, { copiers, size })
+    for (const each of wanted(bench, TLS)) await measureCase(bench, each, { copiers, size, tls })
   },
 }
 
@@ -80,22 +82,36 @@ function wanted({ plan }: Bench, cases: readonly Case[]): Case[] {
   return cases.filter(({ isSlow }) => !(plan.quick && isSlow === true))
 }
 
+interface CaseOptions {
+  readonly copiers: readonly (keyof typeof COPY)[]
+  readonly size: number
+  readonly tls?: TlsKey
+}
+
 async function measureCase(
   bench: Bench,
   { filling, server }: Case,
-  subjects: readonly (keyof typeof COPY)[],
-  tls: TlsKey | undefined,
+  { copiers, size, tls }: CaseOptions,
 ): Promise<void> {
   const { plan, folder, record } = bench
-  const size = plan.mirrorBytes
   const name = `${filling} to ${server}${tls === undefined ? '' : ', TLS'}`
   await using scope = new Cleanup()
   const path = await makeDisk(join(folder, `source-${filling}.img`), size, filling)
   scope.defer(() => rm(path, { force: true }))
-  const target = await serveTarget(scope, folder, { size, server, tls })
-  await interleave(bench, name, subjects, plan.repetitions, async (subject, repetition) => {
-    await emptyDisk(target.path, size)
-    const copied = await COPY[subject](path, target, bench)
+  const isFull = filling === 'full'
+  const target = await serveTarget(scope, folder, {
+    size,
+    filling: isFull ? 'full' : 'zero',
+    server,
+    tls,
+  })
+  await interleave(bench, name, copiers, plan.repetitions, async (subject, repetition) => {
+    const prepare = async () => {
+      if (!isFull) await emptyDisk(target.path, size)
+      // What was copied before must not pass for this copy.
+      else if (repetition === 0) await fillDisk(target.path, size)
+    }
+    const copied = await COPY[subject](path, target, prepare, bench)
     if (repetition === 0) await mustBeEqual(path, target.path, subject)
     record.add(name, 'rate', subject, (size / copied.ms) * 1000)
     if (copied.cpu !== undefined) {
@@ -109,11 +125,18 @@ interface Copied {
   readonly cpu?: number
 }
 
-type Copy = (path: string, target: ServedTarget, bench: Bench) => Promise<Copied>
+/** Calls `prepare` when it could begin, and begins. */
+type Copy = (
+  path: string,
+  target: ServedTarget,
+  prepare: () => Promise<void>,
+  bench: Bench,
+) => Promise<Copied>
 
 function mirror(subject: 'blkferry' | 'qemu mirror'): Copy {
-  return async (path, target, { folder }) => {
+  return async (path, target, prepare, { folder }) => {
     await using source = await startSource(subject, { path, folder })
+    await prepare()
     const cpuBefore = await cpuSeconds(source.pid)
     const startedAt = performance.now()
     await source.start(target)
@@ -125,7 +148,8 @@ function mirror(subject: 'blkferry' | 'qemu mirror'): Copy {
   }
 }
 
-async function timed(argv: readonly string[]): Promise<Copied> {
+async function timed(prepare: () => Promise<void>, argv: readonly string[]): Promise<Copied> {
+  await prepare()
   const startedAt = performance.now()
   await mustRun(argv)
   return { ms: performance.now() - startedAt }
@@ -134,7 +158,15 @@ async function timed(argv: readonly string[]): Promise<Copied> {
 const COPY: Readonly<Record<'blkferry' | 'qemu mirror' | 'nbdcopy' | 'bare file', Copy>> = {
   blkferry: mirror('blkferry'),
   'qemu mirror': mirror('qemu mirror'),
-  nbdcopy: (path, { socket, tls }) => timed(['nbdcopy', '--flush', path, uriOf(socket, tls)]),
-  'bare file': (path, target) =>
-    timed(['dd', `if=${path}`, `of=${target.path}`, 'bs=1M', 'conv=notrunc', 'status=none']),
+  nbdcopy: (path, { socket, tls }, prepare) =>
+    timed(prepare, ['nbdcopy', '--flush', path, uriOf(socket, tls)]),
+  'bare file': (path, target, prepare) =>
+    timed(prepare, [
+      'dd',
+      `if=${path}`,
+      `of=${target.path}`,
+      'bs=1M',
+      'conv=notrunc',
+      'status=none',
+    ]),
 }

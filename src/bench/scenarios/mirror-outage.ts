@@ -58,7 +58,7 @@ async function measureOutage(
 ): Promise<void> {
   await using scope = new Cleanup()
   const path = await makeDisk(join(folder, 'source.img'), DISK_BYTES, 'full')
-  const target = await serveTarget(scope, folder, { size: DISK_BYTES })
+  const target = await serveTarget(scope, folder, { size: DISK_BYTES, filling: 'zero' })
   const socket = join(folder, `outage-${wallMs()}`)
   const source = scope.use(await serve(subject, path, socket))
   await source.start(target)

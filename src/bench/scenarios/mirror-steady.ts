@@ -39,7 +39,7 @@ async function steady(bench: Bench): Promise<void> {
     async (subject, repetition) => {
       await using scope = new Cleanup()
       await makeDisk(path, size, 'full')
-      const target = await serveTarget(scope, folder, { size })
+      const target = await serveTarget(scope, folder, { size, filling: 'full' })
       const options = { path, folder, copyMode: 'write-blocking' } as const
       const source = scope.use(await startSource(subject, options))
       await measureSteady(bench, 'no mirror', subject, source.uri)

@@ -50,7 +50,7 @@ async function measureMany(
   const { plan, folder, record } = bench
   await using scope = new Cleanup()
   const path = await makeDisk(join(folder, 'source.img'), DISK_BYTES, 'full')
-  const target = await serveTarget(scope, folder, { size: DISK_BYTES })
+  const target = await serveTarget(scope, folder, { size: DISK_BYTES, filling: 'zero' })
   const source = scope.use(await startSource(subject, { path, folder }))
   if (name !== 'idle') {
     const guest = { uri: source.uri, rate: PACE, depth: GUEST_DEPTH, size: DISK_BYTES, folder }

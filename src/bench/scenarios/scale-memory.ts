@@ -105,7 +105,7 @@ async function measureMirror(
   size: number,
 ): Promise<void> {
   await using inner = new Cleanup()
-  const target = await serveTarget(inner, folder, { size })
+  const target = await serveTarget(inner, folder, { size, filling: 'zero' })
   const socket = join(folder, `mirrored-${performance.now()}`)
   const bitmap = `${socket}.bitmap`
   const source = inner.use(await OwnSource.serve({ path, socket, bitmap, copyMode: 'auto' }))
