@@ -1,7 +1,7 @@
 /**
  * Idle copies: nobody writes while the disk is copied. The clock runs from the command to start
- * until the mirror is ready, or until the copying tool ends. A full disk is copied over one that has
- * all of its pages, as a disk has; one with holes goes to an empty one.
+ * until the mirror is ready, or until the copying tool ends. A full disk is copied over one that
+ * has all of its pages, as a disk has; one with holes goes to an empty one.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
