@@ -23,7 +23,7 @@ const KIB = 1024
 const SLOT_CLASSES = [
   { payload: 4 * KIB, count: 256 },
   { payload: 256 * KIB, count: 64 },
-  { payload: 2 * KIB * KIB, count: 16 },
+  { payload: 2 * KIB * KIB, count: 8 },
   { payload: 32 * KIB * KIB, count: 2 },
 ] as const
 

@@ -22,12 +22,12 @@ import type { Disk } from './disk.ts'
 import type { ThreadLink } from './thread-link.ts'
 
 /**
- * Operations the copier may have under way, and the longest of each (bytes): 8 MiB together. Every
+ * Operations the copier may have under way, and the longest of each (bytes): 4 MiB together. Every
  * operation wakes both processes several times, so few long ones cost the least processor time;
  * longer ones than QEMU's own mirror sends make qemu-nbd three times as slow, which takes new
  * memory for each.
  */
-export const COPY_OPERATIONS_MAX = 8
+export const COPY_OPERATIONS_MAX = 4
 export const COPY_LENGTH_MAX = 1024 * 1024
 /** A target that owes the reply to one request for so long is given up. */
 export const TARGET_REQUEST_TIMEOUT_MS = 60_000
