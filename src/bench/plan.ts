@@ -37,7 +37,7 @@ export const QUICK: Plan = {
   quick: true,
   repetitions: 3,
   fewRepetitions: 1,
-  loadSeconds: 0.2,
+  loadSeconds: 0.15,
   serveBytes: 128 * MIB,
   mirrorBytes: 256 * MIB,
   tlsBytes: 256 * MIB,

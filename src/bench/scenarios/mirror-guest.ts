@@ -18,7 +18,8 @@ const PACE = 2000
 const GUEST_DEPTH = 16
 /** The guest's life before the mirror: enough to know its speed, after a while to warm up. */
 const BEFORE_SECONDS = 1
-const BEFORE_MS_SKIPPED = 500
+const QUICK_BEFORE_SECONDS = 0.5
+const SKIPPED_SECONDS = 0.25
 /** A mirror that does not catch up with its guest is given up after so long. */
 const PATIENCE_MS = 8000
 const QUICK_PATIENCE_MS = 3000
@@ -67,6 +68,7 @@ async function copyUnderGuest(
 ): Promise<void> {
   const { plan, folder, record } = bench
   const size = plan.mirrorBytes
+  const beforeSeconds = plan.quick ? QUICK_BEFORE_SECONDS : BEFORE_SECONDS
   await interleave(bench, name, subjects, plan.repetitions, async (subject, repetition) => {
     await using scope = new Cleanup()
     const path = await makeDisk(join(folder, 'source.img'), size, 'full')
@@ -74,7 +76,7 @@ async function copyUnderGuest(
     const target = await serveTarget(scope, folder, { size, filling: 'full' })
     const source = scope.use(await startSource(subject, { path, folder }))
     const options = { uri: source.uri, rate, depth: GUEST_DEPTH, size, folder }
-    const guest = scope.use(await Guest.start(options, BEFORE_SECONDS + BEFORE_MS_SKIPPED / 1000))
+    const guest = scope.use(await Guest.start(options, beforeSeconds + SKIPPED_SECONDS))
 
     const startedAt = wallMs()
     await source.start(target)
@@ -94,7 +96,7 @@ async function copyUnderGuest(
       record.note(`The mirror of ${subject} did not become ready in ${patience / 1000} s.`)
     }
     const during = writes.between(startedAt, readyAt)
-    const iopsBefore = writes.iops(startedAt - BEFORE_SECONDS * 1000, startedAt)
+    const iopsBefore = writes.iops(startedAt - beforeSeconds * 1000, startedAt)
     record.add(name, 'iops', subject, writes.iops(startedAt, readyAt))
     if (rate === 0) {
       record.add(name, 'share', subject, writes.iops(startedAt, readyAt) / iopsBefore)

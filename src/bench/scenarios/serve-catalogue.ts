@@ -33,10 +33,13 @@ const MIXED: readonly Case[] = [
 ]
 
 /** For media whose own speed is most of what is seen. */
-const FEW: readonly Case[] = [
+const SMALL: readonly Case[] = [
   { name: 'read QD1', load: { rw: 'randread', bs: '4k', depth: 1 }, isSlow: true },
   { name: 'read QD32', load: { rw: 'randread', bs: '4k', depth: 32 } },
   { name: 'write QD32', load: { rw: 'randwrite', bs: '4k', depth: 32 } },
+]
+const FEW: readonly Case[] = [
+  ...SMALL,
   { name: '256k write QD8', load: { rw: 'write', bs: '256k', depth: 8 }, isSlow: true },
   {
     name: 'write QD1, each flushed',
@@ -113,6 +116,6 @@ export const SERVE_SCENARIOS: readonly Scenario[] = [
       'between server and file, and nbdkit uses the page cache.',
     plotted: 'iops',
     medium: 'loop',
-    cases: FEW,
+    cases: SMALL,
   }),
 ]
