@@ -24,8 +24,7 @@ import type { ThreadLink } from './thread-link.ts'
 /**
  * Operations the copier may have under way, and the longest of each (bytes): 4 MiB together. Every
  * operation wakes both processes several times, so few long ones cost the least processor time;
- * longer ones than QEMU's own mirror sends make qemu-nbd three times as slow, which takes new
- * memory for each.
+ * longer ones than QEMU's own mirror sends were seen to make qemu-nbd three times as slow.
  */
 export const COPY_OPERATIONS_MAX = 4
 export const COPY_LENGTH_MAX = 1024 * 1024
