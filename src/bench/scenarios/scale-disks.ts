@@ -40,7 +40,7 @@ export const SCALE_DISKS: Scenario = {
       const path = await makeDisk(join(folder, `source-${disk}.img`), size, 'full')
       scope.defer(() => rm(path, { force: true }))
       paths.push(path)
-      targets.push(await serveTarget(scope, folder, { size, filling: 'full' }))
+      targets.push(await serveTarget(scope, folder, { size, filling: 'zero' }))
     }
     const name = `${DISKS} disks`
     await interleave(bench, name, SUBJECTS, plan.repetitions, async (subject, repetition) => {
