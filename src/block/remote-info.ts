@@ -11,6 +11,7 @@ import {
 } from 'nbd-client-ts'
 import type { Clock } from '../io/clock.ts'
 import type { Engine } from '../io/engine.ts'
+import type { StreamHandle } from '../tls/tls-socket.ts'
 import type { DeviceInfo } from './device.ts'
 
 export interface RemoteInfo {
@@ -24,10 +25,9 @@ export interface RemoteInfo {
   readonly contextId?: number | undefined
 }
 
-export interface RemoteOptions {
+/** With a connected stream socket behind its handshake, ours from now on. */
+export interface RemoteOptions extends StreamHandle {
   readonly engine: Engine
-  /** A connected stream socket behind its handshake, ours from now on. */
-  readonly fd: number
   readonly info: RemoteInfo
   /**
    * Longest time without the reply to any one request, before the connection counts as lost (ms).

@@ -24,6 +24,7 @@ import {
 import type { Clock, Timer } from '../io/clock.ts'
 import type { Engine, EngineSocket, Task } from '../io/engine.ts'
 import { setLinger } from '../io/libc.ts'
+import { openStream } from '../tls/tls-socket.ts'
 import type { BlockDevice, DeviceInfo } from './device.ts'
 import { ENOMEM, ESHUTDOWN } from './errno.ts'
 import { deviceInfo, type RemoteOptions, wholeBlocks } from './remote-info.ts'
@@ -76,7 +77,7 @@ export class RemoteDevice implements BlockDevice, ReceiverOwner, SenderOwner, Ta
     this.#ended = resolve
   })
 
-  constructor({ engine, fd, info, requestTimeoutMs, clock, onLost }: RemoteOptions) {
+  constructor({ engine, fd, tls, info, requestTimeoutMs, clock, onLost }: RemoteOptions) {
     this.info = deviceInfo(info)
     this.structuredReplies = info.structuredReplies
     this.contextId = info.contextId
@@ -90,7 +91,7 @@ export class RemoteDevice implements BlockDevice, ReceiverOwner, SenderOwner, Ta
     this.#requestTimeoutMs = requestTimeoutMs
     this.#onLost = onLost ?? (() => {})
     this.#timer = this.#clock.createTimer(() => this.#checkTimes())
-    this.#socket = engine.openSocket(fd)
+    this.#socket = openStream(engine, { fd, tls })
     this.#sender = new RemoteSender(engine, this.#socket, this, REMOTE_IN_FLIGHT_MAX)
     this.#receiver = new RemoteReceiver(this.#socket, this)
     this.#receiver.start()

@@ -100,11 +100,21 @@ export class IovecGather implements Gather {
     this.#describe()
   }
 
+  /** Where entry `index` is, for whoever reads it in place of the kernel. */
+  addressAt(index: number): number {
+    const word = MSGHDR_WORDS + index * IOVEC_WORDS
+    return this.#words[word]! + this.#words[word + 1]! * 2 ** 32
+  }
+
+  /** Bytes of entry `index`. */
+  lengthAt(index: number): number {
+    return this.#words[MSGHDR_WORDS + index * IOVEC_WORDS + 2]!
+  }
+
   /** The bytes of entry `index`, for an engine that cannot use addresses. Allocates. */
   view(index: number): Uint8Array {
     const at = this.#offsets[index]!
-    const length = this.#words[MSGHDR_WORDS + index * IOVEC_WORDS + 2]!
-    return this.#memories[index]!.bytes.subarray(at, at + length)
+    return this.#memories[index]!.bytes.subarray(at, at + this.lengthAt(index))
   }
 
   #describe(): void {

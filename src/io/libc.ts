@@ -1,5 +1,5 @@
 /**
- * Foreign functions, declared here, in `libc-uring` and, for control paths, in `libc-control`,
+ * Foreign functions of the C library, declared here, in `libc-uring` and in `libc-control`,
  * nowhere else. They come from the process itself. One convention: a function returns the kernel's
  * result, which is >= 0, or a negative errno, and never throws; set-up code wraps it in `check`,
  * which does. Pointers are numbers (user space ends below 2^53). Memory handed over is borrowed for
@@ -59,6 +59,12 @@ const libcShutdown = native<(fd: number, how: number) => number>('int shutdown(i
 const libcSetsockopt = native<
   (fd: number, level: number, name: number, value: Pointer, length: number) => number
 >('int setsockopt(int fd, int level, int name, void *value, unsigned int length)')
+const libcSend = native<(fd: number, at: number, length: number, flags: number) => number>(
+  'int64_t send(int fd, intptr_t at, size_t length, int flags)',
+)
+const libcMemcpy = native<(to: number, from: number, length: number) => number>(
+  'intptr_t memcpy(intptr_t to, intptr_t from, size_t length)',
+)
 const libcPoll = native<(fds: Pointer, count: number, timeoutMs: number) => number>(
   'int poll(void *fds, unsigned long count, int timeoutMs)',
 )
@@ -115,6 +121,10 @@ export function mmap(length: number, flags: number, fd: number, offset: number):
 }
 export function munmap(address: number, length: number): number {
   return fromErrno(libcMunmap(address, length))
+}
+/** Copies between two places that do not overlap. */
+export function copyMemory(to: number, from: number, length: number): void {
+  libcMemcpy(to, from, length)
 }
 export function madvise(address: number, length: number, advice: number): number {
   return fromErrno(libcMadvise(address, length, advice))
@@ -223,6 +233,8 @@ export function fallocateAsync(
 const AF_UNIX = 1
 const SOCK_STREAM_CLOEXEC = 1 | 0o2000000
 const SHUT_RDWR = 2
+const MSG_DONTWAIT = 0x40
+const MSG_NOSIGNAL = 0x4000
 const SOL_SOCKET = 1
 const SO_LINGER = 13
 
@@ -238,6 +250,10 @@ export function socketpair(): [number, number] {
  */
 export function shutdown(fd: number): number {
   return fromErrno(libcShutdown(fd, SHUT_RDWR))
+}
+/** Sends what can leave without waiting. */
+export function sendNow(fd: number, address: number, length: number): number {
+  return fromErrno(libcSend(fd, address, length, MSG_DONTWAIT | MSG_NOSIGNAL))
 }
 /** With 0 seconds, close(2) resets the connection instead of ending it in order. */
 export function setLinger(fd: number, seconds: number): number {

@@ -1,15 +1,15 @@
 /**
  * A handshake of either role over a real stream, and what follows it: the socket leaves this thread
- * as a file descriptor. With TLS the descriptor is one end of a socket pair whose other end this
- * thread pumps. Used by the server for clients and by the mirror for its target.
+ * as a file descriptor, and with TLS the state of the connection goes with it. Used by the server
+ * for clients and by the mirror for its target.
  */
-import * as net from 'node:net'
+import type * as net from 'node:net'
 import type { Duplex } from 'node:stream'
-import { TLSSocket } from 'node:tls'
 import type { HandshakeState } from 'nbd-client-ts'
 import { check, duplicate } from '../io/libc.ts'
 import { setSendBuffer } from '../io/libc-control.ts'
-import { joinToSocketPair } from './pump.ts'
+import type { StreamHandle } from '../tls/tls-socket.ts'
+import { TlsStream } from '../tls/tls-stream.ts'
 
 /**
  * Bytes a peer may send behind the handshake before we are ready for them; an honest one sends
@@ -68,69 +68,45 @@ export function runHandshake(stream: Duplex, handshake: Handshake): Promise<void
 }
 
 /** Lets what was said leave, then closes, whatever the peer does. */
-export function closeSoon(socket: net.Socket): void {
-  socket.destroySoon()
-  destroyLate(socket)
+export function closeSoon(stream: Duplex): void {
+  stream.end(() => stream.destroy())
+  const timer = setTimeout(() => stream.destroy(), LINGER_MS)
+  stream.once('close', () => clearTimeout(timer))
+  if (stream.closed) clearTimeout(timer)
 }
 
-/** A connection that has left its stream. */
-export interface TakenOver {
-  /** The receiver owns it. */
-  readonly fd: number
+/** A connection that has left its stream; the receiver owns it. */
+export interface TakenOver extends StreamHandle {
   /** What the peer sent behind the handshake. */
   readonly leftover: Uint8Array
-  /**
-   * Settles when this thread has nothing to do with the connection any more: with TLS, when all has
-   * gone through the pump or LINGER_MS after `fd` was closed, else at once.
-   */
-  readonly released: Promise<void>
-  /** Stops pumping, for when nobody has received `fd`. */
-  release(): void
 }
 
 /**
- * Takes the file descriptor out of a stream whose handshake is over: the socket's own, or with TLS
- * one end of a socket pair. Call it only while the peer waits for us. `received` is what the
- * handshake did not consume. Throws, the stream being destroyed, when the peer has gone or not
- * waited, or there is no descriptor left.
+ * Takes the connection out of a stream whose handshake is over. Call it only while the peer waits
+ * for us. `received` is what the handshake did not consume. Throws, the stream being destroyed,
+ * when the peer has gone or not waited, or there is no descriptor left.
  */
 export function takeOver(stream: Duplex, received: Uint8Array): TakenOver {
   try {
+    const isTls = stream instanceof TlsStream
+    if (isTls) stream.stop()
     const early = (stream.read() as Uint8Array | null) ?? new Uint8Array()
     const leftover = Buffer.concat([received, early])
     if (leftover.length > EARLY_BYTES_MAX) {
       throw new Error('the peer did not wait for the handshake')
     }
     if (stream.destroyed) throw new Error('the peer closed the connection during the handshake')
-    if (!(stream instanceof net.Socket) || stream instanceof TLSSocket) {
-      return { leftover, ...pump(stream) }
-    }
-    const { _handle: handle } = stream as unknown as { _handle: { fd: number } }
+    const socket = isTls ? stream.socket : (stream as net.Socket)
+    const { _handle: handle } = socket as unknown as { _handle: { fd: number } }
     check(setSendBuffer(handle.fd, SEND_BUFFER), 'setsockopt')
     const fd = check(duplicate(handle.fd), 'dup')
-    stream.destroy()
-    return { fd, leftover, released: Promise.resolve(), release: () => {} }
+    const tls = isTls ? stream.detach() : undefined
+    socket.destroy()
+    return { fd, leftover, tls }
   } catch (error) {
     stream.destroy()
     throw error
   }
-}
-
-/** The descriptor of an encrypted connection is that of a socket pair, whose other end we pump. */
-function pump(stream: Duplex): Omit<TakenOver, 'leftover'> {
-  const { fd, plain } = joinToSocketPair(stream, SEND_BUFFER)
-  // The data thread has closed its end, and a peer that does not take the rest must not keep ours.
-  plain.on('end', () => destroyLate(stream))
-  const released = new Promise<void>(resolve => {
-    plain.once('close', () => resolve())
-  })
-  return { fd, released, release: () => stream.destroy() }
-}
-
-function destroyLate(stream: Duplex): void {
-  const timer = setTimeout(() => stream.destroy(), LINGER_MS)
-  stream.once('close', () => clearTimeout(timer))
-  if (stream.closed) clearTimeout(timer)
 }
 
 function ignoreLateError(): void {}

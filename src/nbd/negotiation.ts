@@ -4,9 +4,11 @@
  * nothing.
  */
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { type Exports, ServerHandshake, type ServerHandshakeResult } from 'nbd-client-ts'
+import type { TlsKeys } from '../tls/tls-context.ts'
 import { closeSoon, runHandshake, type TakenOver, takeOver } from './handshake-stream.ts'
-import { startServerTls, type TlsKeys } from './server-tls.ts'
+import { startServerTls } from './server-tls.ts'
 
 /** A client that has not chosen an export by then is turned away. */
 export const NEGOTIATION_TIMEOUT_MS = 30_000
@@ -43,7 +45,7 @@ export async function negotiate(
     late = new Error(`chose no export within ${timeoutMs / 1000} s`)
     socket.destroy(late)
   }, timeoutMs)
-  let stream = socket
+  let stream: Duplex = socket
   try {
     await runHandshake(stream, handshake)
     if (handshake.state === 'starting-tls' && tlsKeys !== undefined) {

@@ -14,6 +14,7 @@ import type { Engine, EngineSocket, Operation, Task } from '../io/engine.ts'
 import { peerHasClosed } from '../io/libc.ts'
 import type { Memory } from '../io/memory.ts'
 import { mapAnonymous, unmap } from '../io/mmap.ts'
+import { openStream, type StreamHandle } from '../tls/tls-socket.ts'
 import { Connection, type ConnectionOptions, type ConnectionOwner } from './connection.ts'
 import { type Counters, countRequest } from './counters.ts'
 import { type ServerRequest, ServerRequestPool } from './server-request.ts'
@@ -28,9 +29,8 @@ export const DEAD_GRACE_MS = 1000
 /** Longest final acknowledgement of a handshake (bytes). */
 const ACKNOWLEDGEMENT_MAX = 64 * 1024
 
-export interface Handover extends ConnectionOptions {
-  /** A connected stream socket, ours from now on. */
-  readonly fd: number
+/** A connected stream socket, ours from now on, and what belongs to it. */
+export interface Handover extends ConnectionOptions, StreamHandle {
   /** The last bytes of the handshake. */
   readonly acknowledgement: Uint8Array
   /** Bytes the client sent behind its last option. */
@@ -75,7 +75,7 @@ export class Transmission implements ConnectionOwner, Task {
    * memory for it.
    */
   attach(handover: Handover): void {
-    const socket = this.#engine.openSocket(handover.fd)
+    const socket = openStream(this.#engine, handover)
     let connection: Connection
     try {
       connection = new Connection(this.#engine, socket, this.#device, this, handover)

@@ -1,6 +1,6 @@
 /**
  * What the two threads of a proxy ask of each other. Everything here is structured-cloneable; file
- * descriptors are plain numbers, and belong to the receiver once a call has been made.
+ * descriptors and addresses are numbers, and belong to the receiver once a call has been made.
  */
 import type { DeviceInfo } from '../block/device.ts'
 import type {
@@ -10,6 +10,7 @@ import type {
 } from '../control/messages.ts'
 import type { MirrorStatus } from '../control/status.ts'
 import type { EngineName } from '../io/engine.ts'
+import type { StreamHandle } from '../tls/tls-socket.ts'
 
 export interface OpenDisk {
   readonly path: string
@@ -32,8 +33,7 @@ export interface OpenedDisk {
   readonly dirtyBytes: number | undefined
 }
 
-export interface AttachClient {
-  readonly fd: number
+export interface AttachClient extends StreamHandle {
   readonly acknowledgement: Uint8Array
   readonly leftover: Uint8Array
   readonly structuredReplies: boolean
@@ -41,8 +41,7 @@ export interface AttachClient {
 }
 
 /** A connection to the mirror's target, ready for its first request. */
-export interface TargetConnection {
-  readonly fd: number
+export interface TargetConnection extends StreamHandle {
   readonly size: number
   readonly transmissionFlags: number
   readonly blockSize: { minimum: number; preferred: number; maximum: number }

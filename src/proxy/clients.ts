@@ -54,18 +54,16 @@ export class Clients {
       })
       .finally(() => this.#negotiating.delete(socket))
     if (negotiated === undefined) return
-    const { fd, acknowledgement, leftover, result, released, release } = negotiated
+    const { fd, tls, acknowledgement, leftover, result } = negotiated
     const { structuredReplies, contexts } = result
     log.debug({ structuredReplies }, 'client connected')
     const contextId = contexts[0]?.id ?? 0
-    const client = { fd, acknowledgement, leftover, structuredReplies, contextId }
+    const client = { fd, tls, acknowledgement, leftover, structuredReplies, contextId }
     try {
       const reason = await this.#data.call('attach', client)
       log.debug({ reason }, 'client gone')
     } catch (error) {
-      release()
       log.warn({ reason: (error as Error).message }, 'client lost')
     }
-    await released
   }
 }

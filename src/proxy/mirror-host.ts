@@ -175,10 +175,11 @@ export class MirrorHost {
   }
 
   async #connect(uri: string, tlsPskFile: string | undefined): Promise<BlockDevice> {
-    const { fd, ...info } = await this.#link.call('connectTarget', { uri, tlsPskFile })
+    const { fd, tls, ...info } = await this.#link.call('connectTarget', { uri, tlsPskFile })
     return openRemote({
       engine: this.#disk.engine,
       fd,
+      tls,
       info,
       requestTimeoutMs: TARGET_REQUEST_TIMEOUT_MS,
       onLost: reason => this.#log('warn', 'target lost', { reason }),

@@ -2,9 +2,19 @@
  * The control thread's part of reaching a mirror's target: name resolution, TLS and haggling, which
  * may take their time. The data thread gets a connection that is ready for its first request.
  */
-import { openSession, ProtocolError, parseNbdUri } from 'nbd-client-ts'
+import type { Socket } from 'node:net'
+import {
+  type NbdTlsOptions,
+  openSession,
+  ProtocolError,
+  parseNbdUri,
+  readPsk,
+  type TlsStarter,
+} from 'nbd-client-ts'
 import { check, close } from '../io/libc.ts'
 import { takeOver } from '../nbd/handshake-stream.ts'
+import { TlsConnection } from '../tls/tls-connection.ts'
+import { startTls } from '../tls/tls-stream.ts'
 import type { TargetConnection } from './calls.ts'
 
 /** Longest wait for a target to answer the whole handshake. */
@@ -16,19 +26,30 @@ export async function connectTarget(target: {
   tlsPskFile: string | undefined
 }): Promise<TargetConnection> {
   const { username } = parseNbdUri(target.uri)
-  const tls =
-    target.tlsPskFile === undefined ? {} : { tls: pskOptions(target.tlsPskFile, username) }
-  const session = await openSession(target.uri, { handshakeTimeoutMs: TARGET_TIMEOUT_MS, ...tls })
-  const { fd, leftover } = takeOver(session.stream, session.leftover)
+  const session = await openSession(target.uri, {
+    handshakeTimeoutMs: TARGET_TIMEOUT_MS,
+    prepareTls,
+    ...(target.tlsPskFile !== undefined && { tls: pskOptions(target.tlsPskFile, username) }),
+  })
+  const { fd, tls, leftover } = takeOver(session.stream, session.leftover)
   if (leftover.length > 0) {
     check(close(fd), 'close')
+    if (tls !== undefined) TlsConnection.adopt(tls).free()
     throw new ProtocolError('after the handshake', 'silence', `${leftover.length} bytes`)
   }
   const { size, flags, blockSize, structuredReplies, contexts } = session.result
   const contextId = contexts[0]?.id
-  return { fd, size, transmissionFlags: flags, blockSize, structuredReplies, contextId }
+  return { fd, tls, size, transmissionFlags: flags, blockSize, structuredReplies, contextId }
 }
 
-function pskOptions(pskFile: string, username: string | undefined) {
+function pskOptions(pskFile: string, username: string | undefined): NbdTlsOptions {
   return { pskFile, ...(username !== undefined && { username }) }
+}
+
+/** TLS that can leave for the data thread, which Node's own cannot. */
+async function prepareTls(tls: NbdTlsOptions, host: string | undefined): Promise<TlsStarter> {
+  const { pskFile, username, hostname = host, ...certificates } = tls
+  const identity =
+    pskFile === undefined ? { hostname, ...certificates } : await readPsk(pskFile, username)
+  return socket => startTls(socket as Socket, TlsConnection.client(identity))
 }

@@ -3,7 +3,7 @@
  * `identity:hexadecimal key` lines.
  */
 import { readFileSync } from 'node:fs'
-import type { TlsKeys } from '../nbd/server-tls.ts'
+import type { TlsKeys } from '../tls/tls-context.ts'
 import { ServeError } from './serve-error.ts'
 
 /** Shorter keys can be guessed (bytes). */

@@ -1,5 +1,6 @@
 /**
- * TLS with pre-shared keys, GnuTLS on the other side: libnbd as our client, nbdkit as our target.
+ * TLS with GnuTLS on the other side: libnbd as our client, nbdkit as our target. Pre-shared keys,
+ * and certificates, which only a target may have.
  */
 import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
@@ -13,6 +14,7 @@ import {
   makeEmpty,
   startServe,
 } from '../support/blkferry.ts'
+import { makeCertificates } from '../support/certificates.ts'
 import { startNbdkit } from '../support/peers.ts'
 import { describeWith } from '../support/requires.ts'
 import { type Temporary, temporary } from '../support/temporary.ts'
@@ -119,5 +121,54 @@ describeWith(['psktool', 'nbdkit'], 'nbdkit with TLS', () => {
       code: 'refused',
     })
     expect(await firstDifference(copy, await makeEmpty(folder.file('empty'), SIZE))).toBeUndefined()
+  })
+})
+
+describeWith(['openssl', 'nbdkit'], 'nbdkit with a certificate', () => {
+  async function start(folder: Temporary, name: string) {
+    const path = await makeDisk(folder.file('disk'), SIZE)
+    const copy = await makeEmpty(folder.file('copy'), SIZE)
+    await makeCertificates(folder.path, name)
+    const words = ['--tls=require', `--tls-certificates=${folder.path}`, 'file', copy]
+    const target = await startNbdkit(folder.file('target.nbd'), words)
+    const serve = await startServe(folder, 'source', { path })
+    return { path, copy, target, serve }
+  }
+  const uriOf = (folder: Temporary, authority: string, name: string) =>
+    `nbds+unix:///?socket=${folder.file('target.nbd')}` +
+    `&tls-certificates=${authority}&tls-hostname=${name}`
+
+  for (const name of ['host2.example', '127.0.0.1']) {
+    test(`is a target if it is ${name} for an authority that we trust`, async () => {
+      await using folder = await temporary(await fastFolder())
+      const { path, copy, ...processes } = await start(folder, 'host2.example')
+      await using _target = processes.target
+      await using _serve = processes.serve
+      using mirror = await MirrorControl.connect(folder, 'source')
+      await mirror.start(uriOf(folder, folder.path, name))
+      await mirror.ready()
+      expect((await mirror.complete({ verify: true })).outcome).toBe('completed')
+      expect(await firstDifference(path, copy)).toBeUndefined()
+    })
+  }
+
+  test('is no target under another name, or of another authority', async () => {
+    await using folder = await temporary(await fastFolder())
+    await using other = await temporary(await fastFolder())
+    await makeCertificates(other.path, 'host2.example')
+    const { target, serve } = await start(folder, 'host2.example')
+    await using _target = target
+    await using _serve = serve
+    using mirror = await MirrorControl.connect(folder, 'source')
+    for (const [authority, name, why] of [
+      [folder.path, 'host3.example', 'hostname mismatch'],
+      [folder.path, '127.0.0.2', 'IP address mismatch'],
+      [other.path, 'host2.example', 'certificate verify failed'],
+    ] as const) {
+      await expect(mirror.start(uriOf(folder, authority, name))).rejects.toMatchObject({
+        code: 'refused',
+        message: expect.stringContaining(why),
+      })
+    }
   })
 })

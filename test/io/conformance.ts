@@ -15,6 +15,7 @@ import { testRefusals } from './conformance/refusals.ts'
 import { testSending } from './conformance/sending.ts'
 import { testSpace } from './conformance/space.ts'
 import { testTimers } from './conformance/timers.ts'
+import { type Pairs, PLAIN } from './sockets.ts'
 
 export type OpenEngine = () => Engine
 
@@ -22,11 +23,12 @@ export type OpenEngine = () => Engine
 export interface Subject {
   engine: Engine
   folder: Temporary
+  readonly pairs: Pairs
 }
 
 export function describeEngine(name: string, open: OpenEngine): void {
   describe(name, () => {
-    const subject = {} as Subject
+    const subject = { pairs: PLAIN } as Subject
     beforeAll(async () => {
       subject.engine = open()
       subject.folder = await temporary('/var/tmp')
@@ -43,7 +45,22 @@ export function describeEngine(name: string, open: OpenEngine): void {
     describe('timers', () => testTimers(subject))
     describe('event loop', () => testEventLoop(subject))
     describe('refusals', () => testRefusals(subject))
-    describe('closing', () => testClosing(open))
+    describe('closing', () => testClosing(open, PLAIN))
+  })
+}
+
+/** The part that sockets promise, for sockets of another kind. */
+export function describeSockets(name: string, open: OpenEngine, pairs: Pairs): void {
+  describe(name, () => {
+    const subject = { pairs } as Subject
+    beforeAll(() => {
+      subject.engine = open()
+    })
+    afterAll(() => subject.engine.close())
+
+    describe('receiving', () => testReceiving(subject))
+    describe('sending', () => testSending(subject))
+    describe('closing', () => testClosing(open, pairs))
   })
 }
 

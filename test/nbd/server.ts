@@ -13,8 +13,8 @@ import { openEngine } from '../../src/io/open-engine.ts'
 import { Counters } from '../../src/nbd/counters.ts'
 import { exportInfo } from '../../src/nbd/export-info.ts'
 import { type NegotiationOptions, negotiate } from '../../src/nbd/negotiation.ts'
-import type { TlsKeys } from '../../src/nbd/server-tls.ts'
 import { Transmission } from '../../src/nbd/transmission.ts'
+import type { TlsKeys } from '../../src/tls/tls-context.ts'
 import { type Temporary, temporary } from '../support/temporary.ts'
 import { RawClient } from './raw-client.ts'
 
@@ -136,11 +136,12 @@ export class TestServer implements AsyncDisposable {
   async #serve(socket: net.Socket, options: NegotiationOptions): Promise<void> {
     const negotiated = await negotiate(socket, options)
     if (negotiated === undefined) return
-    const { fd, acknowledgement, leftover, result } = negotiated
+    const { fd, tls, acknowledgement, leftover, result } = negotiated
     const { structuredReplies, contexts } = result
     const contextId = contexts[0]?.id ?? 0
     this.transmission.attach({
       fd,
+      tls,
       acknowledgement,
       leftover,
       structuredReplies,

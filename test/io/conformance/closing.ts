@@ -3,17 +3,17 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { mapAnonymous } from '../../../src/io/mmap.ts'
 import { gatherOf, type OpenEngine, result } from '../conformance.ts'
-import { enginePair, unixPair } from '../sockets.ts'
+import type { Pairs } from '../sockets.ts'
 
 const ECANCELED = 125
 const EBADF = 9
 
-export function testClosing(open: OpenEngine): void {
+export function testClosing(open: OpenEngine, pairs: Pairs): void {
   const memory = mapAnonymous(8 * 1024 * 1024)
 
   it('a socket settles what is under way with ECANCELED, then closes the fd', async () => {
     const engine = open()
-    const { socket, peer } = unixPair(engine)
+    const { socket, peer } = await pairs.unix(engine)
     peer.pause()
     const order: string[] = []
     const note = (name: string) => (outcome: number) => order.push(`${name} ${outcome}`)
@@ -29,7 +29,7 @@ export function testClosing(open: OpenEngine): void {
 
   it('a socket may be closed twice, and in the call after a receive', async () => {
     const engine = open()
-    const [a, b] = enginePair(engine)
+    const [a, b] = await pairs.both(engine)
     const receiving = result(o => a.recv(memory, 0, 10, false, o))
     const closing = a.close()
     await Promise.all([closing, a.close()])
@@ -40,7 +40,7 @@ export function testClosing(open: OpenEngine): void {
 
   it('a closed socket settles with ECANCELED', async () => {
     const engine = open()
-    const [a, b] = enginePair(engine)
+    const [a, b] = await pairs.both(engine)
     await a.close()
     expect(await result(o => a.recv(memory, 0, 10, false, o))).toBe(-ECANCELED)
     expect(await result(o => a.send(gatherOf(engine, memory), o))).toBe(-ECANCELED)
@@ -53,7 +53,7 @@ export function testClosing(open: OpenEngine): void {
     const fds = (): number => fs.readdirSync('/proc/self/fd').length
     const before = fds()
     for (let i = 0; i < 20; i++) {
-      const [a, b] = enginePair(engine)
+      const [a, b] = await pairs.both(engine)
       await Promise.all([a.close(), b.close()])
     }
     expect(fds()).toBeLessThanOrEqual(before)
@@ -62,7 +62,7 @@ export function testClosing(open: OpenEngine): void {
 
   it('an engine settles everything under way before its close resolves', async () => {
     const engine = open()
-    const [a, b] = enginePair(engine)
+    const [a, b] = await pairs.both(engine)
     const fd = fs.openSync('/dev/zero', 'r')
     const outcomes: number[] = []
     const operation = { settle: (outcome: number): void => void outcomes.push(outcome) }

@@ -6,7 +6,7 @@ import { MessageChannel, Worker } from 'node:worker_threads'
 import { expect, it } from 'vitest'
 import { mapAnonymous } from '../../../src/io/mmap.ts'
 import { result, type Subject } from '../conformance.ts'
-import { unixPair } from '../sockets.ts'
+import { PLAIN } from '../sockets.ts'
 
 /** Fails long before the engine's own limit on waiting would help. */
 const PATIENCE_MS = 500
@@ -19,7 +19,7 @@ export function testEventLoop(subject: Subject): void {
    * waits in the kernel.
    */
   const whileWaiting = async (body: () => Promise<void>): Promise<void> => {
-    const { socket, peer } = unixPair(subject.engine)
+    const { socket, peer } = await PLAIN.unix(subject.engine)
     peer.pause()
     const waiting = result(o => socket.recv(memory, 0, 1, false, o))
     await delay(5)

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { mapAnonymous } from '../../../src/io/mmap.ts'
 import { result, type Subject } from '../conformance.ts'
-import { enginePair } from '../sockets.ts'
+import { PLAIN } from '../sockets.ts'
 
 const NOTHING = { settle(): void {} }
 
@@ -13,7 +13,7 @@ export function testRefusals(subject: Subject): void {
     expect(() => engine.read(0, memory, 4097, 4096, 0, NOTHING)).toThrow('outside its memory')
     expect(() => engine.write(0, memory, -1, 10, 0, NOTHING)).toThrow('outside its memory')
     expect(() => engine.createGather(1).push(memory, 8192, 1)).toThrow('outside its memory')
-    const [a, b] = enginePair(engine)
+    const [a, b] = await PLAIN.both(engine)
     expect(() => a.recv(memory, 8000, 193, false, NOTHING)).toThrow('outside its memory')
     await Promise.all([a.close(), b.close()])
   })
@@ -32,7 +32,7 @@ export function testRefusals(subject: Subject): void {
   })
 
   it('refuses a second receive or send at a time, and a gather that was sent', async () => {
-    const [a, b] = enginePair(subject.engine)
+    const [a, b] = await PLAIN.both(subject.engine)
     const waiting = result(o => a.recv(memory, 0, 10, false, o))
     expect(() => a.recv(memory, 0, 10, false, NOTHING)).toThrow('under way')
     const gather = subject.engine.createGather(1)

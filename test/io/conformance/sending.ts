@@ -5,7 +5,6 @@ import { expect, it } from 'vitest'
 import { mapAnonymous } from '../../../src/io/mmap.ts'
 import { expectBytes } from '../../support/bytes.ts'
 import { gatherOf, pattern, result, type Subject } from '../conformance.ts'
-import { enginePair, tcpPair, unixPair } from '../sockets.ts'
 
 const MiB = 1024 * 1024
 
@@ -14,7 +13,7 @@ export function testSending(subject: Subject): void {
   const other = mapAnonymous(4 * MiB)
 
   it('sends the entries of a gather in order, as one stream', async () => {
-    const { socket, peer } = unixPair(subject.engine)
+    const { socket, peer } = await subject.pairs.unix(subject.engine)
     pattern(memory.bytes)
     const gather = subject.engine.createGather(3)
     gather.push(memory, 100, 5)
@@ -30,7 +29,7 @@ export function testSending(subject: Subject): void {
   })
 
   it('sends a gather again after clear', async () => {
-    const [a, b] = enginePair(subject.engine)
+    const [a, b] = await subject.pairs.both(subject.engine)
     const gather = subject.engine.createGather(8)
     for (let round = 1; round <= 5; round++) {
       gather.clear()
@@ -43,7 +42,7 @@ export function testSending(subject: Subject): void {
   })
 
   it('sends and receives at once, both ways, with full gathers', async () => {
-    const [a, b] = enginePair(subject.engine)
+    const [a, b] = await subject.pairs.both(subject.engine)
     pattern(memory.bytes, 3)
     const forward = subject.engine.createGather(1024)
     const back = subject.engine.createGather(1024)
@@ -64,7 +63,7 @@ export function testSending(subject: Subject): void {
   })
 
   it('sends 64 MiB whole to a slow reader', async () => {
-    const { socket, peer } = await tcpPair(subject.engine)
+    const { socket, peer } = await subject.pairs.tcp(subject.engine)
     pattern(memory.bytes, 9)
     const gather = subject.engine.createGather(1000)
     const length = 67_109
@@ -90,7 +89,7 @@ export function testSending(subject: Subject): void {
   })
 
   it('waits while nobody reads', async () => {
-    const { socket, peer } = unixPair(subject.engine)
+    const { socket, peer } = await subject.pairs.unix(subject.engine)
     peer.pause()
     let isSettled = false
     const gather = gatherOf(subject.engine, memory, other)
@@ -106,7 +105,7 @@ export function testSending(subject: Subject): void {
   })
 
   it('answers a negative errno once the peer is gone', async () => {
-    const [a, b] = enginePair(subject.engine)
+    const [a, b] = await subject.pairs.both(subject.engine)
     await b.close()
     const gather = gatherOf(subject.engine, memory)
     expect([-32, -104]).toContain(await result(o => a.send(gather, o)))
@@ -114,19 +113,19 @@ export function testSending(subject: Subject): void {
   })
 
   it('answers a negative errno when the peer goes away in the middle', async () => {
-    const { socket, peer } = await tcpPair(subject.engine)
+    const { socket, peer, wire } = await subject.pairs.tcp(subject.engine)
     peer.pause()
     const gather = subject.engine.createGather(16)
     for (let i = 0; i < 16; i++) gather.push(memory, 0, 4 * MiB)
     const sending = result(o => socket.send(gather, o))
     await delay(20)
-    peer.resetAndDestroy()
+    wire.resetAndDestroy()
     expect([-32, -104]).toContain(await sending)
     await socket.close()
   })
 
   it('still delivers what was sent before close', async () => {
-    const { socket, peer } = await tcpPair(subject.engine)
+    const { socket, peer } = await subject.pairs.tcp(subject.engine)
     const gather = subject.engine.createGather(1)
     gather.push(memory, 0, 100_000)
     expect(await result(o => socket.send(gather, o))).toBe(100_000)

@@ -8,10 +8,11 @@ export {
   type WriteZeroesOptions,
 } from './client.ts'
 export * from './codec.ts'
-export { openSession, type Session, type SessionOptions } from './session.ts'
+export { openSession, type Session, type SessionOptions, type TlsStarter } from './session.ts'
 export {
   certificateDirectory,
   type NbdTlsOptions,
   parsePskFile,
+  readPsk,
   tlsConnectOptions,
 } from './tls.ts'

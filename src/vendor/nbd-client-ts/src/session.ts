@@ -5,7 +5,7 @@
 import { once } from 'node:events'
 import { connect as connectSocket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { connect as connectTls } from 'node:tls'
 import { ClientHandshake } from './client-handshake.ts'
 import type { ClientHandshakeResult, ListedExport } from './client-options.ts'
 import { ConnectionError, NbdError } from './errors.ts'
@@ -14,12 +14,20 @@ import { DISCONNECT_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS } from './limits.ts'
 import { certificateDirectory, type NbdTlsOptions, tlsConnectOptions } from './tls.ts'
 import { type NbdUri, parseNbdUri } from './uri.ts'
 
+/** Secures a connection. Rejects if the peers do not trust each other or one of them has gone. */
+export type TlsStarter = (socket: Duplex) => Promise<Duplex>
+
 /** How to get to an export. A URI's own parts win over these. */
 export interface SessionOptions {
   /** For streams; a URI has the export's name. Default '', the server's default export. */
   readonly exportName?: string
   /** TLS is required if this is present or the URI's scheme is nbds. */
   readonly tls?: NbdTlsOptions
+  /**
+   * Does TLS in place of node:tls. Called before anything is connected, with what the URI and `tls`
+   * say together and the host to connect to; rejects if a file cannot be used.
+   */
+  readonly prepareTls?: (tls: NbdTlsOptions, host: string | undefined) => Promise<TlsStarter>
   readonly structuredReplies?: boolean
   /** Meta contexts to ask for. Default `base:allocation`. */
   readonly contexts?: readonly string[]
@@ -85,11 +93,11 @@ async function negotiate(
   goal: 'go' | 'info' | 'list',
 ): Promise<{ stream: Duplex; handshake: ClientHandshake }> {
   const uri = typeof target === 'string' ? parseNbdUri(target) : undefined
-  const tls = await tlsSettingsOf(uri, options)
+  const startTls = await tlsStarterOf(uri, options)
   const handshake = new ClientHandshake({
     goal,
     exportName: uri?.exportName ?? options.exportName ?? '',
-    tls: tls ? 'require' : 'off',
+    tls: startTls ? 'require' : 'off',
     ...(options.structuredReplies !== undefined && {
       structuredReplies: options.structuredReplies,
     }),
@@ -102,7 +110,7 @@ async function negotiate(
     driver.destroy(new ConnectionError(`handshake took over ${timeoutMs} ms`, 'timeout'))
   }, timeoutMs)
   try {
-    await driver.run(handshake, tls)
+    await driver.run(handshake, startTls)
     return { stream: driver.release(), handshake }
   } catch (error) {
     driver.destroy()
@@ -126,10 +134,7 @@ class Driver {
     this.#wake?.()
   }
   readonly #onClose = (): void => {
-    this.#failure ??=
-      this.#stage === 'tls'
-        ? new ConnectionError('server closed the connection in the TLS handshake', 'tls')
-        : new ConnectionError('server closed the connection in the handshake', 'closed')
+    this.#failure ??= new ConnectionError('server closed the connection in the handshake', 'closed')
     this.#wake?.()
   }
   #stage: 'connect' | 'tls' | 'closed' = 'connect'
@@ -139,12 +144,12 @@ class Driver {
     this.#listen()
   }
 
-  async run(handshake: ClientHandshake, tls: ConnectionOptions | undefined): Promise<void> {
+  async run(handshake: ClientHandshake, startTls: TlsStarter | undefined): Promise<void> {
     for (;;) {
       const output = handshake.takeOutput()
       if (output.length > 0) this.#stream.write(output)
       if (handshake.state === 'starting-tls') {
-        await this.#startTls(tls!)
+        await this.#startTls(startTls!)
         handshake.tlsEstablished()
       } else if (isFinalState(handshake.state)) {
         if (!this.#failure && !handshake.failure) return
@@ -182,22 +187,18 @@ class Driver {
     }
   }
 
-  async #startTls(settings: ConnectionOptions): Promise<void> {
+  async #startTls(startTls: TlsStarter): Promise<void> {
     this.#unlisten()
     this.#stage = 'tls'
-    const plain = this.#stream
-    plain.on('error', ignoreLateError)
-    let isSecure = false
-    const secured = connectTls({ ...settings, socket: plain }, () => {
-      isSecure = true
-      this.#wake?.()
-    })
-    this.#stream = secured
-    this.#listen()
-    while (!isSecure) {
-      if (this.#failure) throw this.#failure
-      await this.#change()
+    this.#stream.on('error', ignoreLateError)
+    try {
+      this.#stream = await startTls(this.#stream)
+    } catch (cause) {
+      this.#onError(cause as Error)
+      throw this.#failure
     }
+    this.#listen()
+    if (this.#failure) throw this.#failure
     this.#stage = 'closed'
   }
 
@@ -244,18 +245,35 @@ function openSocket(uri: NbdUri): Duplex {
 }
 
 /** Reads key and certificate files before anything is connected. */
-async function tlsSettingsOf(
+async function tlsStarterOf(
   uri: NbdUri | undefined,
-  { tls }: SessionOptions,
-): Promise<ConnectionOptions | undefined> {
+  { tls, prepareTls = prepareNodeTls }: SessionOptions,
+): Promise<TlsStarter | undefined> {
   if (!tls && !uri?.tls) return undefined
   try {
-    const options = uri ? { ...tls, ...(await tlsOptionsOf(uri)) } : { ...tls }
-    return await tlsConnectOptions(options, uri?.host)
+    return await prepareTls(uri ? { ...tls, ...(await tlsOptionsOf(uri)) } : { ...tls }, uri?.host)
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new ConnectionError(`TLS files cannot be used: ${why}`, 'tls', { cause })
   }
+}
+
+async function prepareNodeTls(
+  options: NbdTlsOptions,
+  host: string | undefined,
+): Promise<TlsStarter> {
+  const settings = await tlsConnectOptions(options, host)
+  return socket =>
+    new Promise((resolve, reject) => {
+      const secured = connectTls({ ...settings, socket }, () => {
+        secured.off('error', reject).off('close', closed).on('error', ignoreLateError)
+        resolve(secured)
+      })
+      const closed = (): void => {
+        reject(new ConnectionError('server closed the connection in the TLS handshake', 'tls'))
+      }
+      secured.on('error', reject).on('close', closed)
+    })
 }
 
 async function tlsOptionsOf(uri: NbdUri): Promise<NbdTlsOptions> {

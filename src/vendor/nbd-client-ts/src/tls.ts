@@ -49,7 +49,7 @@ export async function tlsConnectOptions(
   } as const
   const specific =
     options.pskFile !== undefined
-      ? await pskOptions(options.pskFile, options.username ?? userInfo().username)
+      ? await pskOptions(options.pskFile, options.username)
       : await certificateOptions(options, host)
   return { ...specific, ...versions }
 }
@@ -80,13 +80,21 @@ export function parsePskFile(text: string, username: string): Buffer {
   throw new SyntaxError(`there is no TLS-PSK key for "${username}": add a line username:key`)
 }
 
-async function pskOptions(pskFile: string, username: string): Promise<ConnectionOptions> {
+/** The key of `username`, by default the user who runs the process. Rejects with a sentence. */
+export async function readPsk(
+  pskFile: string,
+  username: string = userInfo().username,
+): Promise<{ readonly identity: string; readonly key: Uint8Array }> {
   const { size } = await stat(pskFile)
   if (size > PSK_FILE_SIZE_MAX) throw new RangeError(`TLS-PSK file is too large: ${pskFile}`)
-  const psk = parsePskFile(await readFile(pskFile, 'utf8'), username)
+  return { identity: username, key: parsePskFile(await readFile(pskFile, 'utf8'), username) }
+}
+
+async function pskOptions(pskFile: string, username?: string): Promise<ConnectionOptions> {
+  const { identity, key } = await readPsk(pskFile, username)
   return {
     ciphers: PSK_CIPHERS,
-    pskCallback: () => ({ identity: username, psk }),
+    pskCallback: () => ({ identity, psk: key }),
     // No authority is trusted, and in TLS 1.2 the certificate asked about must be an empty one.
     ca: [],
     checkServerIdentity: (_host, certificate) =>
