@@ -95,8 +95,8 @@ export function takeOver(stream: Duplex, received: Uint8Array): TakenOver {
     if (leftover.length > EARLY_BYTES_MAX) {
       throw new Error('the peer did not wait for the handshake')
     }
-    if (stream.destroyed) throw new Error('the peer closed the connection during the handshake')
     const socket = isTls ? stream.socket : (stream as net.Socket)
+    if (socket.destroyed) throw new Error('the peer closed the connection during the handshake')
     const { _handle: handle } = socket as unknown as { _handle: { fd: number } }
     check(setSendBuffer(handle.fd, SEND_BUFFER), 'setsockopt')
     const fd = check(duplicate(handle.fd), 'dup')

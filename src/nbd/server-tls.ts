@@ -6,7 +6,7 @@ import { PeerGoneError, startTls, type TlsStream } from '../tls/tls-stream.ts'
 
 /**
  * Runs the TLS handshake on a socket on which NBD_OPT_STARTTLS was acknowledged. Rejects when the
- * client knows no key of ours; an unknown identity and a wrong key look the same to it.
+ * client knows no key of ours.
  */
 export async function startServerTls(socket: Socket, keys: TlsKeys): Promise<TlsStream> {
   try {

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { parentPort } from 'node:worker_threads'
 import { Counters } from '../nbd/counters.ts'
 import { Transmission } from '../nbd/transmission.ts'
+import { closeStream } from '../tls/tls-socket.ts'
 import type { AttachClient, ControlCalls, DataCalls, OpenDisk, OpenedDisk } from './calls.ts'
 import { closeFooting, Disk, type Footing } from './disk.ts'
 import { MirrorHost } from './mirror-host.ts'
@@ -63,6 +64,7 @@ class DataThreadMain {
   }
 
   #attach(client: AttachClient): Promise<string> {
+    if (this.#openedNow === undefined) closeStream(client)
     return new Promise(closed => this.#opened.transmission.attach({ ...client, closed }))
   }
 

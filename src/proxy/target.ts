@@ -11,9 +11,9 @@ import {
   readPsk,
   type TlsStarter,
 } from 'nbd-client-ts'
-import { check, close } from '../io/libc.ts'
 import { takeOver } from '../nbd/handshake-stream.ts'
 import { TlsConnection } from '../tls/tls-connection.ts'
+import { closeStream } from '../tls/tls-socket.ts'
 import { startTls } from '../tls/tls-stream.ts'
 import type { TargetConnection } from './calls.ts'
 
@@ -33,8 +33,7 @@ export async function connectTarget(target: {
   })
   const { fd, tls, leftover } = takeOver(session.stream, session.leftover)
   if (leftover.length > 0) {
-    check(close(fd), 'close')
-    if (tls !== undefined) TlsConnection.adopt(tls).free()
+    closeStream({ fd, tls })
     throw new ProtocolError('after the handshake', 'silence', `${leftover.length} bytes`)
   }
   const { size, flags, blockSize, structuredReplies, contexts } = session.result
@@ -51,5 +50,7 @@ async function prepareTls(tls: NbdTlsOptions, host: string | undefined): Promise
   const { pskFile, username, hostname = host, ...certificates } = tls
   const identity =
     pskFile === undefined ? { hostname, ...certificates } : await readPsk(pskFile, username)
+  // A file that cannot be used shall be known before anything is connected.
+  TlsConnection.client(identity).free()
   return socket => startTls(socket as Socket, TlsConnection.client(identity))
 }

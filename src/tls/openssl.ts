@@ -15,9 +15,11 @@ export type AddressOut = Uint32Array
 // Contexts: what connections have in common
 
 export const SSL_CTRL_SET_TLSEXT_HOSTNAME = 55
+export const SSL_CTRL_CLEAR_MODE = 78
 export const SSL_CTRL_SET_DH_AUTO = 118
 export const SSL_CTRL_SET_MIN_PROTO_VERSION = 123
 export const TLS1_2_VERSION = 0x0303
+export const SSL_MODE_AUTO_RETRY = 4
 export const SSL_OP_NO_TICKET = 2 ** 14
 export const SSL_OP_NO_COMPRESSION = 2 ** 17
 export const SSL_OP_NO_RENEGOTIATION = 2 ** 30
@@ -52,6 +54,10 @@ export const SSL_CTX_load_verify_file = native<(context: number, path: string) =
 export const SSL_CTX_use_certificate_chain_file = native<(context: number, path: string) => number>(
   'int SSL_CTX_use_certificate_chain_file(intptr_t, const char *)',
 )
+/** What OpenSSL takes for the pass phrase of a key: a string that must stay where it is. */
+export const SSL_CTX_set_default_passwd_cb_userdata = native<
+  (context: number, passPhrase: number) => void
+>('void SSL_CTX_set_default_passwd_cb_userdata(intptr_t, intptr_t)')
 export const SSL_CTX_use_PrivateKey_file = native<
   (context: number, path: string, type: number) => number
 >('int SSL_CTX_use_PrivateKey_file(intptr_t, const char *, int)')
@@ -112,7 +118,7 @@ export const SSL_set_bio = native<(ssl: number, read: number, write: number) => 
   'void SSL_set_bio(intptr_t, intptr_t, intptr_t)',
 )
 export const SSL_ctrl = native<
-  (ssl: number, command: number, value: number, text: string) => number
+  (ssl: number, command: number, value: number, text: string | null) => number
 >('long SSL_ctrl(intptr_t, int, long, const char *)')
 export const SSL_set1_host = native<(ssl: number, name: string) => number>(
   'int SSL_set1_host(intptr_t, const char *)',

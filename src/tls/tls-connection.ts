@@ -56,6 +56,13 @@ const TLS_RECORD_ROOM = TLS_RECORD_MAX + 512
 /** Records under one key, of some 2 ** 24.5 that AES-GCM is good for (RFC 8446, 5.5). */
 const TLS_RECORDS_PER_KEY = 2 ** 24
 
+/**
+ * Steps without data (a ticket is one, a new key one or two) that a peer may cost us with so many
+ * bytes of data: each takes as long as a full record. What is to be answered always finds room.
+ */
+const TLS_SILENT_MAX = 64
+const TLS_SILENT_PER_BYTES = 2 ** 20
+
 const { EBADMSG } = constants.errno
 
 /** A connection on its way to another thread: addresses. */
@@ -73,8 +80,6 @@ export interface TlsHandle {
 export const TLS_WANTS_INPUT = 0
 /** The peer has said that it sends no more. */
 export const TLS_END = -1
-/** Something of TLS's own must leave first, for which there is no room. */
-export const TLS_WANTS_ROOM = -2
 
 export class TlsConnection {
   /** Whoever has it last calls `free`. */
@@ -82,6 +87,8 @@ export class TlsConnection {
   readonly #secrets: Secrets
   readonly #recordsPerKey: number
   #records = 0
+  #silent = 0
+  #bytesSinceSilent = 0
   readonly #address: AddressOut = new Uint32Array(new ArrayBuffer(8))
 
   private constructor(
@@ -123,19 +130,30 @@ export class TlsConnection {
 
   /**
    * Decrypts up to `length` bytes to `address`; a record's at most. Returns their number,
-   * TLS_WANTS_INPUT, TLS_END, TLS_WANTS_ROOM, or -EBADMSG when the peer broke the protocol or
-   * somebody has changed what it sent: the connection is of no use then. There may be output
-   * afterwards.
+   * TLS_WANTS_INPUT, TLS_END, or -EBADMSG when the peer broke the protocol or somebody has changed
+   * what it sent: the connection is of no use then. There may be output afterwards.
    */
   read(address: number, length: number): number {
     const { ssl } = this.handle
-    ERR_clear_error()
-    const count = SSL_read(ssl, address, length)
-    if (count > 0) return count
-    const error = SSL_get_error(ssl, count)
-    if (error === SSL_ERROR_WANT_READ) return TLS_WANTS_INPUT
-    if (error === SSL_ERROR_WANT_WRITE) return TLS_WANTS_ROOM
-    if (error === SSL_ERROR_ZERO_RETURN) return TLS_END
+    for (;;) {
+      ERR_clear_error()
+      const count = SSL_read(ssl, address, length)
+      if (count > 0) {
+        this.#bytesSinceSilent += count
+        return count
+      }
+      const error = SSL_get_error(ssl, count)
+      if (error === SSL_ERROR_WANT_READ) {
+        // A record without data ends the call as well, and what follows it is there already.
+        if (BIO_ctrl_pending(this.handle.inner) === 0) return TLS_WANTS_INPUT
+        if (this.#bytesSinceSilent >= TLS_SILENT_PER_BYTES) this.#silent = 0
+        this.#bytesSinceSilent = 0
+        if (++this.#silent > TLS_SILENT_MAX) break
+        continue
+      }
+      if (error === SSL_ERROR_ZERO_RETURN) return TLS_END
+      break
+    }
     ERR_clear_error()
     return -EBADMSG
   }

@@ -3,7 +3,9 @@
  * who they are. Peers are often GnuTLS (nbdkit, qemu, libnbd); an external key works with both
  * libraries in TLS 1.3 only under a SHA-256 suite, hence the names.
  */
+import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { addressOf } from '../io/libc.ts'
 import {
   ERR_clear_error,
   type PskClient,
@@ -11,6 +13,7 @@ import {
   pskClient,
   pskServer,
   putBytes,
+  SSL_CTRL_CLEAR_MODE,
   SSL_CTRL_SET_DH_AUTO,
   SSL_CTRL_SET_MIN_PROTO_VERSION,
   SSL_CTRL_SET_TLSEXT_HOSTNAME,
@@ -20,6 +23,7 @@ import {
   SSL_CTX_new,
   SSL_CTX_set_cipher_list,
   SSL_CTX_set_ciphersuites,
+  SSL_CTX_set_default_passwd_cb_userdata,
   SSL_CTX_set_num_tickets,
   SSL_CTX_set_options,
   SSL_CTX_set_psk_client_callback,
@@ -29,7 +33,9 @@ import {
   SSL_CTX_use_PrivateKey_file,
   SSL_ctrl,
   SSL_FILETYPE_PEM,
+  SSL_free,
   SSL_get0_param,
+  SSL_MODE_AUTO_RETRY,
   SSL_new,
   SSL_OP_NO_COMPRESSION,
   SSL_OP_NO_RENEGOTIATION,
@@ -66,8 +72,15 @@ export interface Certificates {
   readonly verifyPeer?: boolean | undefined
 }
 
-/** As Debian keeps them. */
-const SYSTEM_CA_FILE = '/etc/ssl/certs/ca-certificates.crt'
+/** Where systems keep the authorities that they trust: Debian, Fedora, SUSE, others. */
+const SYSTEM_CA_FILES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/ssl/cert.pem',
+]
+/** For keys that are encrypted: OpenSSL would ask for a pass phrase at the terminal, and wait. */
+const NO_PASS_PHRASE = Buffer.allocUnsafeSlow(1).fill(0)
 
 const PSK_SUITES = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256'
 const PSK_CIPHERS = [
@@ -76,6 +89,8 @@ const PSK_CIPHERS = [
   'DHE-PSK-AES256-GCM-SHA384',
   'PSK-AES128-GCM-SHA256',
   'PSK-AES256-GCM-SHA384',
+  // No group below 2048 bits.
+  '@SECLEVEL=2',
 ].join(':')
 
 /** What the callbacks of the handshake under way answer with: OpenSSL calls them inside of it. */
@@ -159,7 +174,14 @@ function newSsl(prepare: (context: number) => (ssl: number) => void): number {
     SSL_CTX_set_num_tickets(context, 0)
     const configure = prepare(context)
     const ssl = made(SSL_new(context))
-    configure(ssl)
+    try {
+      configure(ssl)
+    } catch (error) {
+      SSL_free(ssl)
+      throw error
+    }
+    // One record that carries no data at a time: they cost the reader, and nothing limits them.
+    SSL_ctrl(ssl, SSL_CTRL_CLEAR_MODE, SSL_MODE_AUTO_RETRY, null)
     return ssl
   } finally {
     // A connection keeps its context.
@@ -180,29 +202,43 @@ function useCertificates(context: number, identity: Certificates): void {
   }
   SSL_CTX_set_verify(context, verifyPeer ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, null)
   if (verifyPeer) {
-    const path = identity.caFile ?? SYSTEM_CA_FILE
+    const path = identity.caFile ?? SYSTEM_CA_FILES.find(file => existsSync(file))
+    if (path === undefined) {
+      throw new TlsError('no file of authorities is known: give tls-certificates')
+    }
     use(path, SSL_CTX_load_verify_file(context, path))
   }
   if (certificateFile !== undefined) {
     use(certificateFile, SSL_CTX_use_certificate_chain_file(context, certificateFile))
   }
   if (keyFile !== undefined) {
+    SSL_CTX_set_default_passwd_cb_userdata(context, addressOf(NO_PASS_PHRASE))
     use(keyFile, SSL_CTX_use_PrivateKey_file(context, keyFile, SSL_FILETYPE_PEM))
   }
 }
 
-/** An address is not a name: it is neither sent to the server (SNI) nor compared as one. */
+/**
+ * An address is not a name: it is neither sent to the server (SNI) nor compared as one. Every name
+ * that is not looked for must be an error, since then any certificate would do.
+ */
 function expectName(ssl: number, { hostname, verifyPeer = true }: Certificates): void {
   if (hostname === undefined) {
     if (verifyPeer) throw new TlsError('no name to look for in the certificate: give tls-hostname')
     return
   }
-  if (isIP(hostname) !== 0) {
-    X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), hostname)
+  // A certificate has no zone.
+  const address = hostname.replace(/%.*$/, '')
+  if (isIP(address) !== 0) {
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), address) !== 1) throw takeTlsError()
     return
   }
-  SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, 0, hostname)
-  SSL_set1_host(ssl, hostname)
+  if (!/^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?$/i.test(hostname)) {
+    throw new TlsError(
+      `${JSON.stringify(hostname)} is not the name of a host: correct tls-hostname`,
+    )
+  }
+  if (SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, 0, hostname) !== 1) throw takeTlsError()
+  if (SSL_set1_host(ssl, hostname) !== 1) throw takeTlsError()
 }
 
 function made(object: number): number {

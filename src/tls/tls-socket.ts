@@ -11,16 +11,10 @@ import assert from 'node:assert'
 import { constants } from 'node:os'
 import type { Engine, EngineSocket, Gather, Operation, Task } from '../io/engine.ts'
 import { IovecGather } from '../io/gather.ts'
-import { sendNow } from '../io/libc.ts'
+import { close, sendNow } from '../io/libc.ts'
 import type { Memory } from '../io/memory.ts'
 import { RecordPacker } from './record-packer.ts'
-import {
-  TLS_END,
-  TLS_WANTS_INPUT,
-  TLS_WANTS_ROOM,
-  TlsConnection,
-  type TlsHandle,
-} from './tls-connection.ts'
+import { TLS_END, TLS_WANTS_INPUT, TlsConnection, type TlsHandle } from './tls-connection.ts'
 
 const { ECANCELED, EPIPE } = constants.errno
 
@@ -32,9 +26,21 @@ export interface StreamHandle {
   readonly tls?: TlsHandle | undefined
 }
 
-/** Takes over what the handshake left; closing the socket frees all of it. */
-export function openStream(engine: Engine, { fd, tls }: StreamHandle): EngineSocket {
-  return tls === undefined ? engine.openSocket(fd) : new TlsSocket(engine, fd, tls)
+/** Takes over what the handshake left; closing the socket frees all of it, as failing does. */
+export function openStream(engine: Engine, handle: StreamHandle): EngineSocket {
+  const { fd, tls } = handle
+  try {
+    return tls === undefined ? engine.openSocket(fd) : new TlsSocket(engine, fd, tls)
+  } catch (error) {
+    closeStream(handle)
+    throw error
+  }
+}
+
+/** Frees what nobody has opened. */
+export function closeStream({ fd, tls }: StreamHandle): void {
+  if (tls !== undefined) TlsConnection.adopt(tls).free()
+  close(fd)
 }
 
 export class TlsSocket implements EngineSocket, Task {
@@ -54,8 +60,6 @@ export class TlsSocket implements EngineSocket, Task {
   /** There may be bytes that need no more input. */
   #hasInput = true
   #isReceiving = false
-  /** Input waits until something of TLS's own can be sent. */
-  #waitsForRoom = false
   #isPulling = false
   /** What every receive settles with from now on. */
   #end: number | undefined
@@ -69,6 +73,8 @@ export class TlsSocket implements EngineSocket, Task {
   #isSending = false
   /** What every send settles with from now on. */
   #failure = 0
+  /** The socket sends no more; a failure of TLS's own still has its alert to send. */
+  #isCutOff = false
 
   #isScheduled = false
   #closing: Promise<void> | undefined
@@ -88,10 +94,6 @@ export class TlsSocket implements EngineSocket, Task {
   recv(memory: Memory, at: number, length: number, all: boolean, operation: Operation): void {
     assert(!this.#recv, 'socket: a receive is under way')
     assert(at >= 0 && length > 0 && at + length <= memory.bytes.length, 'recv: outside its memory')
-    if (this.#closing !== undefined) {
-      this.#socket.recv(memory, at, length, all, operation)
-      return
-    }
     this.#recv = operation
     this.#memory = memory
     this.#at = at
@@ -99,19 +101,21 @@ export class TlsSocket implements EngineSocket, Task {
     this.#isAll = all
     this.#done = 0
     if (this.#isPulling) return
-    if (this.#hasInput || this.#end !== undefined) this.#schedule()
+    const isThere = this.#hasInput || this.#end !== undefined || this.#closing !== undefined
+    if (isThere) this.#schedule()
     else this.#receive()
   }
 
   send(gather: Gather, operation: Operation): void {
     assert(!this.#send, 'socket: a send is under way')
     assert(gather instanceof IovecGather && gather.length > 0, 'send: a gather with bytes in it')
-    if (this.#closing !== undefined) {
-      this.#socket.send(gather, operation)
-      return
-    }
     gather.start()
     this.#send = operation
+    if (this.#closing !== undefined) {
+      this.#failure = -ECANCELED
+      this.#schedule()
+      return
+    }
     this.#sendLength = gather.length
     this.#packer.start(gather)
     if (this.#failure === 0) this.#encrypt()
@@ -146,7 +150,6 @@ export class TlsSocket implements EngineSocket, Task {
   // Receiving
 
   #receive(): void {
-    if (this.#waitsForRoom) return
     const room = this.#tls.inputRoom()
     assert(room > 0, 'tls: input that nobody decrypts')
     this.#isReceiving = true
@@ -193,8 +196,7 @@ export class TlsSocket implements EngineSocket, Task {
         continue
       }
       this.#hasInput = false
-      this.#waitsForRoom = count === TLS_WANTS_ROOM
-      if (count === TLS_WANTS_INPUT || this.#waitsForRoom) return
+      if (count === TLS_WANTS_INPUT) return
       this.#end = count === TLS_END ? 0 : count
       if (this.#end < 0) this.#failure = -EPIPE
     }
@@ -218,7 +220,7 @@ export class TlsSocket implements EngineSocket, Task {
 
   /** Sends what is encrypted, whoever wants it sent. */
   #flush(): void {
-    if (this.#isSending || this.#closing !== undefined) return
+    if (this.#isSending || this.#isCutOff || this.#closing !== undefined) return
     const length = this.#tls.outputLength()
     if (length === 0) return
     this.#isSending = true
@@ -229,15 +231,14 @@ export class TlsSocket implements EngineSocket, Task {
 
   #sent(result: number): void {
     this.#isSending = false
-    if (result < 0) this.#failure = result
-    else this.#tls.sent(result)
-    if (this.#waitsForRoom) {
-      this.#waitsForRoom = false
-      this.#hasInput = true
-      this.#schedule()
+    if (result < 0) {
+      this.#failure = result
+      this.#isCutOff = true
+    } else {
+      this.#tls.sent(result)
     }
     if (this.#send === undefined) {
-      if (result >= 0) this.#flush()
+      this.#flush()
       return
     }
     if (this.#failure === 0 && this.#closing === undefined) {
@@ -246,7 +247,9 @@ export class TlsSocket implements EngineSocket, Task {
     }
     // With nothing under way nothing is left to be sent, or it cannot be.
     if (this.#failure !== 0) this.#settleSend(this.#failure)
-    else this.#settleSend(this.#packer.isDone ? this.#sendLength : -ECANCELED)
+    else if (this.#packer.isDone && this.#tls.outputLength() === 0)
+      this.#settleSend(this.#sendLength)
+    else this.#settleSend(-ECANCELED)
   }
 
   #settleSend(result: number): void {
@@ -259,7 +262,7 @@ export class TlsSocket implements EngineSocket, Task {
   // The end
 
   async #close(): Promise<void> {
-    if (!this.#isSending && this.#failure === 0) this.#sayGoodbye()
+    if (!this.#isSending && this.#failure === 0 && !this.#isCutOff) this.#sayGoodbye()
     await this.#socket.close()
     while (this.#recv !== undefined || this.#send !== undefined) {
       await new Promise<void>(resolve => {

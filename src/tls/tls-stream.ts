@@ -9,11 +9,13 @@ import {
   TLS_END,
   TLS_RECORD_MAX,
   TLS_WANTS_INPUT,
-  TLS_WANTS_ROOM,
   type TlsConnection,
   type TlsHandle,
 } from './tls-connection.ts'
 import { TlsError } from './tls-error.ts'
+
+/** What a peer may leave unread before it is given up (bytes). */
+const UNREAD_MAX = 256 * 1024
 
 /** The peer has gone in the middle of the handshake. */
 export class PeerGoneError extends TlsError {
@@ -91,6 +93,10 @@ export class TlsStream extends Duplex {
   }
 
   override _write(bytes: Buffer, _encoding: string, written: (error?: Error | null) => void): void {
+    if (bytes.length === 0) {
+      written()
+      return
+    }
     for (let at = 0; at < bytes.length; at += TLS_RECORD_MAX) {
       const piece = bytes.subarray(at, at + TLS_RECORD_MAX)
       // A small buffer may be on the moving heap.
@@ -165,7 +171,8 @@ export class TlsStream extends Duplex {
     for (;;) {
       const count = this.#connection.read(this.#plainAddress, this.#plain.length)
       this.#flush()
-      if (count === TLS_WANTS_INPUT || count === TLS_WANTS_ROOM) return
+      if (this.destroyed) return
+      if (count === TLS_WANTS_INPUT) return
       if (count === TLS_END) {
         this.push(null)
         return
@@ -183,6 +190,9 @@ export class TlsStream extends Duplex {
   #flush(): void {
     const bytes = this.#connection.take()
     if (bytes.length > 0) this.socket.write(bytes)
+    if (this.socket.writableLength > UNREAD_MAX) {
+      this.destroy(new TlsError('the peer takes nothing'))
+    }
   }
 }
 

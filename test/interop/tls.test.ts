@@ -2,7 +2,7 @@
  * TLS with GnuTLS on the other side: libnbd as our client, nbdkit as our target. Pre-shared keys,
  * and certificates, which only a target may have.
  */
-import { writeFile } from 'node:fs/promises'
+import { copyFile, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { mustRun, runTool } from '../../src/demo/command.ts'
 import {
@@ -124,7 +124,7 @@ describeWith(['psktool', 'nbdkit'], 'nbdkit with TLS', () => {
   })
 })
 
-describeWith(['openssl', 'nbdkit'], 'nbdkit with a certificate', () => {
+describeWith(['openssl', 'nbdkit', 'psktool'], 'nbdkit with a certificate', () => {
   async function start(folder: Temporary, name: string) {
     const path = await makeDisk(folder.file('disk'), SIZE)
     const copy = await makeEmpty(folder.file('copy'), SIZE)
@@ -152,6 +152,35 @@ describeWith(['openssl', 'nbdkit'], 'nbdkit with a certificate', () => {
     })
   }
 
+  test('is no target of one that expects it to prove a key', async () => {
+    await using folder = await temporary(await fastFolder())
+    const { target, serve } = await start(folder, 'host2.example')
+    await using _target = target
+    await using _serve = serve
+    const { right } = await makeKeys(folder)
+    using mirror = await MirrorControl.connect(folder, 'source')
+    const uri = `nbds+unix://alice@/?socket=${folder.file('target.nbd')}`
+    await expect(mirror.start(uri, { tlsPskFile: right })).rejects.toMatchObject({
+      code: 'refused',
+    })
+  })
+
+  test('is no target if our own key cannot be read without a pass phrase', async () => {
+    await using folder = await temporary(await fastFolder())
+    const { target, serve } = await start(folder, 'host2.example')
+    await using _target = target
+    await using _serve = serve
+    await mustRun([
+      ...['openssl', 'ec', '-in', folder.file('server-key.pem'), '-aes128', '-passout', 'pass:x'],
+      ...['-out', folder.file('client-key.pem')],
+    ])
+    await copyFile(folder.file('server-cert.pem'), folder.file('client-cert.pem'))
+    using mirror = await MirrorControl.connect(folder, 'source')
+    await expect(mirror.start(uriOf(folder, folder.path, 'host2.example'))).rejects.toMatchObject({
+      message: expect.stringContaining('client-key.pem cannot be used'),
+    })
+  })
+
   test('is no target under another name, or of another authority', async () => {
     await using folder = await temporary(await fastFolder())
     await using other = await temporary(await fastFolder())
@@ -163,6 +192,10 @@ describeWith(['openssl', 'nbdkit'], 'nbdkit with a certificate', () => {
     for (const [authority, name, why] of [
       [folder.path, 'host3.example', 'hostname mismatch'],
       [folder.path, '127.0.0.2', 'IP address mismatch'],
+      [folder.path, '::1%25lo', 'IP address mismatch'],
+      [folder.path, '.example', 'is not the name of a host'],
+      [folder.path, '', 'is not the name of a host'],
+      [`${folder.path}/nowhere`, 'host2.example', 'ENOENT'],
       [other.path, 'host2.example', 'certificate verify failed'],
     ] as const) {
       await expect(mirror.start(uriOf(folder, authority, name))).rejects.toMatchObject({

@@ -12,6 +12,8 @@ import { checked } from '../../src/block/checked.ts'
 import { MemoryDevice } from '../../src/block/memory.ts'
 import { ENGINE_NAMES } from '../../src/io/engine.ts'
 import { negotiate } from '../../src/nbd/negotiation.ts'
+import { TlsConnection } from '../../src/tls/tls-connection.ts'
+import { startTls } from '../../src/tls/tls-stream.ts'
 import { Random } from '../support/random.ts'
 import { type Temporary, temporary } from '../support/temporary.ts'
 import { requestBytes } from './raw-client.ts'
@@ -23,6 +25,7 @@ const KEY = '00112233445566778899aabbccddeeff'
 const OTHER_KEY = 'ffeeddccbbaa99887766554433221100'
 const TLS_KEYS = new Map([['alice', Buffer.from(KEY, 'hex')]])
 const CLIENT_FLAGS = Buffer.from([0, 0, 0, 3])
+const NBD_OPT_EXPORT_NAME = 1
 const NBD_OPT_ABORT = 2
 const NBD_OPT_LIST = 3
 const NBD_OPT_STARTTLS = 5
@@ -176,6 +179,38 @@ describe.each(ENGINE_NAMES)('negotiation on %s', engine => {
     await until(() => descriptors() <= before)
   })
 
+  /** A client in its own words behind TLS. */
+  async function secureClient(server: TestServer): Promise<Duplex> {
+    const socket = await greeted(server, option(NBD_OPT_STARTTLS))
+    await once(socket, 'data')
+    const identity = { identity: 'alice', key: Buffer.from(KEY, 'hex') }
+    return await startTls(socket, TlsConnection.client(identity))
+  }
+
+  test('with TLS an export may be chosen the old way', async () => {
+    await using server = await open({ tlsKeys: TLS_KEYS })
+    const client = await secureClient(server)
+    client.write(
+      Buffer.concat([
+        option(NBD_OPT_EXPORT_NAME),
+        requestBytes({ command: NBD_CMD_READ, length: 512 }),
+      ]),
+    )
+    const chunks: Buffer[] = []
+    client.on('data', bytes => chunks.push(bytes))
+    await until(() => Buffer.concat(chunks).length === 10 + 16 + 512)
+    client.destroy()
+  })
+
+  test('with TLS a client that breaks the protocol is turned away for it at once', async () => {
+    await using server = await open({ tlsKeys: TLS_KEYS })
+    const client = await secureClient(server)
+    client.write(Buffer.alloc(16, 1))
+    await until(() => server.refusals.length === 1)
+    expect(server.refusals[0]).toMatch(/magic/)
+    client.destroy()
+  })
+
   test('without TLS nothing is served that has keys', async () => {
     await using server = await open({ tlsKeys: TLS_KEYS })
     await expect(server.raw()).rejects.toThrow(/TLS/)
@@ -196,8 +231,7 @@ test('a request sent right behind the last option is not lost', async () => {
   const disk = new MemoryDevice(new Random(6).bytes(4096))
   await using server = await TestServer.open('uring', chain(checked, disk))
   const read = requestBytes({ command: NBD_CMD_READ, cookie: 9, length: 512 })
-  // NBD_OPT_EXPORT_NAME of the default export.
-  const socket = await greeted(server, option(1), read)
+  const socket = await greeted(server, option(NBD_OPT_EXPORT_NAME), read)
   const chunks: Buffer[] = []
   socket.on('data', bytes => chunks.push(bytes))
   await until(() => Buffer.concat(chunks).length >= 10 + 16 + 512)

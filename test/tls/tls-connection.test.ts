@@ -13,6 +13,7 @@ import { Random } from '../support/random.ts'
 
 const KEY = Buffer.alloc(32, 7)
 const RECORD_COST = 5 + 1 + 16
+const EBADMSG = 74
 
 interface Ends {
   readonly client: TlsConnection
@@ -84,6 +85,43 @@ describe('a TLS connection', () => {
     free(both)
   })
 
+  /** News of a new key, without any data under it; with the wish for one of the peer's own. */
+  function silently(from: TlsConnection, to: TlsConnection, count: number): void {
+    for (let round = 0; round < count; round++) {
+      from.renewKey(true)
+      from.handshake()
+      carry(from, to)
+    }
+  }
+
+  test('does not follow a peer that changes keys without end', () => {
+    const both = ends()
+    shakeHands(both)
+    const { address } = mapAnonymous(4096)
+    silently(both.client, both.server, 32)
+    expect(both.server.read(address, 4096)).toBe(TLS_WANTS_INPUT)
+    silently(both.client, both.server, 10)
+    expect(both.server.read(address, 4096)).toBe(-EBADMSG)
+    free(both)
+  })
+
+  test('follows one that changes keys again and again, with data in between', () => {
+    const both = ends()
+    shakeHands(both)
+    const { address } = mapAnonymous(2 * TLS_RECORD_MAX)
+    const records = 64
+    for (let round = 0; round < 10; round++) {
+      silently(both.client, both.server, 31)
+      expect(both.server.read(address, 4096)).toBe(TLS_WANTS_INPUT)
+      for (let sent = 0; sent < records; sent++) {
+        both.client.write(address, TLS_RECORD_MAX)
+        carry(both.client, both.server)
+        expect(both.server.read(address, TLS_RECORD_MAX)).toBe(TLS_RECORD_MAX)
+      }
+    }
+    free(both)
+  })
+
   test('tells an end that was said', () => {
     const both = ends()
     shakeHands(both)
@@ -101,6 +139,16 @@ describe('a TLS connection', () => {
     const both = ends(key, identity)
     expect(() => shakeHands(both)).toThrow(TlsError)
     free(both)
+  })
+
+  test.each([
+    ['', 'is not the name of a host'],
+    ['.example', 'is not the name of a host'],
+    ['*.example', 'is not the name of a host'],
+    ['host 2', 'is not the name of a host'],
+    [undefined, 'no name to look for'],
+  ])('with a certificate of %j is refused before it begins', (hostname, why) => {
+    expect(() => TlsConnection.client({ hostname })).toThrow(why)
   })
 
   test('with an identity longer than TLS allows does not begin', () => {

@@ -2,6 +2,7 @@
  * A socket that encrypts promises what any other does, on both engines; and besides, that what it
  * sends is TLS: packed, renewed, and of no use to whoever changes it.
  */
+import net from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { LibuvEngine } from '../../src/io/libuv.ts'
 import { mapAnonymous } from '../../src/io/mmap.ts'
@@ -119,6 +120,31 @@ function describeTls(name: string, open: OpenEngine): void {
         await engine.close()
       },
     )
+
+    it('is over when the peer wants new keys without end and reads nothing', async () => {
+      const engine = open()
+      const [ours, theirs] = await secureEnds()
+      const socket = openStream(engine, ours)
+      const memory = mapAnonymous(MIB)
+      const large = engine.createGather(64)
+      for (let count = 0; count < 64; count++) large.push(memory, 0, MIB)
+      const sending = result(o => socket.send(large, o))
+      const receiving = result(o => socket.recv(memory, 0, 4096, false, o))
+      const attacker = TlsConnection.adopt(theirs.tls!)
+      const wire = new net.Socket({ fd: theirs.fd })
+      wire.on('error', () => {})
+      for (let round = 0; round < 100; round++) {
+        attacker.renewKey(true)
+        attacker.handshake()
+        wire.write(attacker.take())
+      }
+      expect(await receiving).toBe(-EBADMSG)
+      wire.destroy()
+      expect(await sending).toBeLessThan(0)
+      await socket.close()
+      await engine.close()
+      attacker.free()
+    })
 
     it('says good-bye when it is closed', async () => {
       const engine = open()
