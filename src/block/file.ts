@@ -71,7 +71,7 @@ export class FileDevice implements BlockDevice, FileOwner {
 
   submit(request: Request): void {
     if (request.command === NBD_CMD_BLOCK_STATUS) {
-      request.complete(reportFileExtents(request, this.fd, this.info.blockSize))
+      void this.#reportExtents(request)
       return
     }
     if (this.isDirect) assertAligned(request)
@@ -96,6 +96,13 @@ export class FileDevice implements BlockDevice, FileOwner {
 
   get isDamaged(): boolean {
     return this.#isDamaged
+  }
+
+  async #reportExtents(request: Request): Promise<void> {
+    this.#inFlight.enter()
+    const error = await reportFileExtents(request, this.fd, this.info.blockSize)
+    request.complete(error)
+    this.#inFlight.leave()
   }
 
   finished(operation: FileOperation, request: Request, error: number): void {

@@ -3,7 +3,7 @@
  * nowhere else. They come from the process itself. One convention: a function returns the kernel's
  * result, which is >= 0, or a negative errno, and never throws; set-up code wraps it in `check`,
  * which does. Pointers are numbers (user space ends below 2^53). Memory handed over is borrowed for
- * the call; with `fallocateAsync` there is none.
+ * the call; those on the thread pool (`Async`) take none.
  */
 import assert from 'node:assert'
 import { getSystemErrorName } from 'node:util'
@@ -13,6 +13,7 @@ const self = koffi.load(null)
 /** Declares a function of this process; for the files named above. */
 export const native = <F>(definition: string): F => self.func(definition) as unknown as F
 type Pointer = number | ArrayBufferView | null
+type Settled = (error: Error | null, result: number) => void
 type Transfer = (fd: number, address: number, length: number, offset: number) => number
 
 const libcPread = native<Transfer>(
@@ -41,15 +42,14 @@ const libcFcntl = native<(fd: number, command: number, argument: number) => numb
 const libcIoctl = native<(fd: number, request: number, argument: Pointer) => number>(
   'int ioctl(int fd, unsigned long request, void *argument)',
 )
+const libcLseek = native<
+  ((fd: number, offset: number, whence: number) => number) & {
+    async(fd: number, offset: number, whence: number, settled: Settled): void
+  }
+>('int64_t lseek(int fd, int64_t offset, int whence)')
 const libcFallocate = native<
   ((fd: number, mode: number, offset: number, length: number) => number) & {
-    async(
-      fd: number,
-      mode: number,
-      offset: number,
-      length: number,
-      settled: (error: Error | null, result: number) => void,
-    ): void
+    async(fd: number, mode: number, offset: number, length: number, settled: Settled): void
   }
 >('int fallocate(int fd, int mode, int64_t offset, int64_t length)')
 const libcSocketpair = native<(d: number, type: number, protocol: number, fds: Pointer) => number>(
@@ -224,6 +224,24 @@ export function fallocateAsync(
 ): void {
   libcFallocate.async(fd, mode, offset, length, (error, result) => {
     assert(error === null, 'fallocate: the foreign call itself cannot fail')
+    settled(fromErrno(result))
+  })
+}
+
+// lseek(2)
+
+export function lseek(fd: number, offset: number, whence: number): number {
+  return fromErrno(libcLseek(fd, offset, whence))
+}
+/** The same on libuv's thread pool: looking for a hole may take long. */
+export function lseekAsync(
+  fd: number,
+  offset: number,
+  whence: number,
+  settled: (result: number) => void,
+): void {
+  libcLseek.async(fd, offset, whence, (error, result) => {
+    assert(error === null, 'lseek: the foreign call itself cannot fail')
     settled(fromErrno(result))
   })
 }
