@@ -10,7 +10,8 @@ import type { Service } from './service.ts'
 
 const ANSWER_MS_MAX = 60_000
 /** How much later than it happened "ready" may be noticed. */
-const POLL_MS = 10
+const POLL_MS_MIN = 1
+const POLL_MS_MAX = 10
 const GRANULARITY = 64 * 1024
 export const STALL_MS = 100
 const RECONNECT_SECONDS = 60
@@ -81,7 +82,7 @@ export class OwnSource implements MirrorSource {
         throw new Error(`the mirror ended early: ${status.error ?? status.outcome}`)
       }
       if (performance.now() > deadline) throw new Error(`the mirror is still ${status.state}`)
-      await sleep(POLL_MS)
+      await sleep(pauseMs(status))
     }
   }
 
@@ -105,4 +106,10 @@ export class OwnSource implements MirrorSource {
     this.#control.close()
     await this.#service[Symbol.asyncDispose]()
   }
+}
+
+/** Half of the time left: asking costs little then, and the end is not missed by much. */
+function pauseMs({ dirtyBytes, copiedBytes, elapsedMs }: MirrorStatus): number {
+  const leftMs = (dirtyBytes * elapsedMs) / Math.max(1, copiedBytes)
+  return Math.max(POLL_MS_MIN, Math.min(POLL_MS_MAX, leftMs / 2))
 }

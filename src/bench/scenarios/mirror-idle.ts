@@ -18,26 +18,16 @@ import { makeKey, READY_MS_MAX, type ServedTarget, serveTarget } from './mirror-
 interface Case {
   readonly filling: Filling
   readonly server: ServerName
-  /** Left out of a quick run. */
-  readonly isSlow?: boolean
 }
 
 const COPIERS = ['blkferry', 'qemu mirror', 'nbdcopy'] as const
 /** Beside TLS, in a quick run. */
 const FEW_COPIERS = ['blkferry', 'nbdcopy'] as const
 
-const PLAIN: readonly Case[] = [
-  { filling: 'full', server: 'nbdkit' },
-  { filling: 'full', server: 'qemu-nbd', isSlow: true },
-  { filling: 'full', server: 'blkferry', isSlow: true },
-  { filling: 'half', server: 'nbdkit', isSlow: true },
-  { filling: 'zero', server: 'nbdkit', isSlow: true },
-]
-const TLS: readonly Case[] = [
-  { filling: 'full', server: 'nbdkit' },
-  { filling: 'full', server: 'qemu-nbd', isSlow: true },
-  { filling: 'full', server: 'blkferry', isSlow: true },
-]
+/** The first has a mark, and is all of a quick run. */
+const CASES: readonly Case[] = (['full', 'half', 'zero'] as const).flatMap(filling =>
+  (['nbdkit', 'qemu-nbd', 'blkferry'] as const).map(server => ({ filling, server })),
+)
 
 export const MIRROR_IDLE: Scenario = {
   name: 'mirror-idle',
@@ -55,7 +45,7 @@ export const MIRROR_IDLE: Scenario = {
   run: async bench => {
     const copiers = [...COPIERS, 'bare file' as const]
     const size = bench.plan.mirrorBytes
-    for (const each of wanted(bench, PLAIN)) await measureCase(bench, each, { copiers, size })
+    for (const each of wanted(bench)) await measureCase(bench, each, { copiers, size })
   },
 }
 
@@ -73,13 +63,13 @@ export const MIRROR_IDLE_TLS: Scenario = {
     const tls = await makeKey(bench.folder)
     const copiers = bench.plan.quick ? FEW_COPIERS : COPIERS
     const size = bench.plan.tlsBytes
-    await measureCase(bench, { filling: 'full', server: 'nbdkit' }, { copiers, size })
-    for (const each of wanted(bench, TLS)) await measureCase(bench, each, { copiers, size, tls })
+    await measureCase(bench, CASES[0]!, { copiers, size })
+    for (const each of wanted(bench)) await measureCase(bench, each, { copiers, size, tls })
   },
 }
 
-function wanted({ plan }: Bench, cases: readonly Case[]): Case[] {
-  return cases.filter(({ isSlow }) => !(plan.quick && isSlow === true))
+function wanted({ plan }: Bench): readonly Case[] {
+  return plan.quick ? CASES.slice(0, 1) : CASES
 }
 
 interface CaseOptions {
