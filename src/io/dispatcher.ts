@@ -9,6 +9,7 @@ import assert from 'node:assert'
 import { constants } from 'node:os'
 import type { Operation } from './engine.ts'
 import { type Flight, FlightQueue, FlightTable, prepareFlight } from './flight.ts'
+import { PollingWait } from './polling-wait.ts'
 import { IORING_OP, type Ring } from './ring.ts'
 import { AGAIN, readOutcome, writeOutcome } from './transfer.ts'
 
@@ -18,6 +19,11 @@ const RETRIES_MAX = 1000
 const PROMPT_LENGTH_MAX = 64 * 1024
 /** Unless its peer takes nothing: longest wait on that assumption (ms). */
 const PROMPT_MS_MAX = 1
+/**
+ * Operations with the kernel up to which a wait is worth asking for its end: with more, somebody
+ * else has work to do and needs the processor for it.
+ */
+const POLLED_MAX = 4
 const TAG_EVENT_LOOP = 0xffffffff
 const TAG_CANCEL = 0xfffffffe
 const POLLIN = 1
@@ -35,6 +41,7 @@ export interface DispatcherOwner {
 export class Dispatcher {
   readonly #owner: DispatcherOwner
   readonly #ring: Ring
+  readonly #wait: PollingWait
   readonly #flights: FlightTable
   /** To be submitted, in order. */
   readonly #queue: FlightQueue
@@ -52,6 +59,7 @@ export class Dispatcher {
   constructor(owner: DispatcherOwner, ring: Ring, operationsMax: number, polledFd: number) {
     this.#owner = owner
     this.#ring = ring
+    this.#wait = new PollingWait(ring)
     this.#flights = new FlightTable(operationsMax)
     this.#queue = new FlightQueue(operationsMax)
     this.#early = new FlightQueue(operationsMax)
@@ -123,7 +131,9 @@ export class Dispatcher {
     const sends = this.#promptSends
     this.#promptSends = 0
     if (sends > 0 && this.#withKernel === sends + this.#receives) {
-      this.#ring.enter(Math.min(waitMs, PROMPT_MS_MAX), 1 + sends)
+      this.#wait.enter(Math.min(waitMs, PROMPT_MS_MAX), 1 + sends)
+    } else if (this.#withKernel <= POLLED_MAX) {
+      this.#wait.enter(waitMs, 1)
     } else {
       this.#ring.enter(waitMs, 1)
     }

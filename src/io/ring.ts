@@ -199,6 +199,11 @@ export class Ring {
     if (!passes || this.#failures > FAILURES_MAX) check(result, 'io_uring_enter')
   }
 
+  /** Completions that are there to be taken. */
+  get available(): number {
+    return (Atomics.load(this.#words, this.#cqTailAt) - this.#cqHead) >>> 0
+  }
+
   /** Takes one completion into `tag` and `result`; false if there is none. */
   next(): boolean {
     if (this.#cqHead === this.#cqTail) {
