@@ -54,8 +54,11 @@ export interface FileOwner {
  * not to be in the way.
  */
 const ZEROES_LENGTH = 1024 * 1024
-/** Longest transfer of a file in memory that is made on the spot (bytes). */
-const AT_ONCE_MAX = 256 * 1024
+/**
+ * Longest transfer of a file in memory that is made on the spot (bytes): to copy more takes longer
+ * than to hand it to another thread, which may have another processor.
+ */
+const AT_ONCE_MAX = 128 * 1024
 const EBUSY = 16
 const ENOSYS = 38
 
