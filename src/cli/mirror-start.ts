@@ -30,8 +30,8 @@ export const mirrorStartCommand = defineCommand({
   details:
     'Returns once the target is connected and the copy runs. The target must be writable and at ' +
     'least as large as the disk; all that it holds is overwritten. An nbds target proves that it ' +
-    'knows the pre-shared key (--tls-psk), or shows a certificate: then its URI may name a folder ' +
-    'with the ca-cert.pem of its authority, and the name to expect: ' +
+    'knows the pre-shared key (--tls-psk), or shows a certificate: then its URI may name a ' +
+    'folder with the ca-cert.pem of its authority, and the name to expect: ' +
     '?tls-certificates=DIR&tls-hostname=NAME.',
   positionals: [],
   options: {

@@ -34,6 +34,13 @@ const libcMknod = native<(path: string, mode: number, device: number) => number>
   'int mknod(const char *path, unsigned int mode, uint64_t device)',
 )
 
+const libcMallocTrim = native<(spare: number) => number>('int malloc_trim(size_t spare)')
+
+/** malloc_trim(3): gives the kernel back what has been freed, in all threads. */
+export function trimMemory(): void {
+  libcMallocTrim(0)
+}
+
 /** Hands on the result of a call. Until then `borrowed` stays alive. */
 const settling =
   (borrowed: ArrayBufferView, settled: (result: number) => void): Settled =>

@@ -14,6 +14,7 @@ import { NbdClient } from 'nbd-client-ts'
 import { connectControl } from '../control/channel.ts'
 import type { ControlClient } from '../control/client.ts'
 import { rehearsalFolder } from '../control/socket-path.ts'
+import { trimMemory } from '../io/libc-control.ts'
 import { Cleanup } from './cleanup.ts'
 import type { ProxyOptions } from './options.ts'
 import { serveScratchTarget } from './scratch-target.ts'
@@ -61,6 +62,8 @@ export async function rehearse(
     await mirror(client, uri, join(folder, 'target'), cleanup)
   } finally {
     await cleanup.run()
+    // The compiler has taken some 10 MiB, and done.
+    trimMemory()
   }
 }
 
