@@ -245,7 +245,7 @@ describe('a file in memory', () => {
 
   it('is read, written and flushed without the engine, but for long transfers', async () => {
     await using disk = await open()
-    const bytes = random.bytes(MIB / 4)
+    const bytes = random.bytes(MIB / 8)
     await disk.write(MIB, bytes, { fua: true })
     expectBytes(await disk.read(MIB, bytes.length), bytes)
     await disk.flush()
