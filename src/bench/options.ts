@@ -26,7 +26,7 @@ export const HELP = `scripts/bench: measure blkferry beside its peers
 
 Usage: scripts/bench [SCENARIO ...] [options]
 
-Without a scenario all of them run, which takes about twenty minutes. Scenarios that lack a tool
+Without a scenario all of them run, which takes under twenty minutes. Scenarios that lack a tool
 or root are left out and say so. Ctrl-C ends the run, stops all that it started, and removes its
 files.
 
