@@ -2,13 +2,14 @@
  * A socket that encrypts promises what any other does, on both engines; and besides, that what it
  * sends is TLS: packed, renewed, and of no use to whoever changes it.
  */
+import { readdirSync } from 'node:fs'
 import net from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { LibuvEngine } from '../../src/io/libuv.ts'
 import { mapAnonymous } from '../../src/io/mmap.ts'
 import { UringEngine, whyNoUring } from '../../src/io/uring.ts'
 import { TlsConnection } from '../../src/tls/tls-connection.ts'
-import { openStream } from '../../src/tls/tls-socket.ts'
+import { closeStream, openStream } from '../../src/tls/tls-socket.ts'
 import { describeSockets, gatherOf, type OpenEngine, pattern, result } from '../io/conformance.ts'
 import { SECURE, secureEnds } from '../io/sockets.ts'
 import { expectBytes } from '../support/bytes.ts'
@@ -144,6 +145,16 @@ function describeTls(name: string, open: OpenEngine): void {
       await socket.close()
       await engine.close()
       attacker.free()
+    })
+
+    it('that cannot be opened keeps no descriptor', async () => {
+      const engine = open()
+      const [ours, theirs] = await secureEnds()
+      await engine.close()
+      const before = readdirSync('/proc/self/fd').length
+      expect(() => openStream(engine, ours)).toThrow('used after close')
+      expect(readdirSync('/proc/self/fd').length).toBe(before - 1)
+      closeStream(theirs)
     })
 
     it('says good-bye when it is closed', async () => {

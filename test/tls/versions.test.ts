@@ -66,6 +66,8 @@ describe.each([
     expectBytes(await bytesOf(client, LENGTH), data)
     client.write(data)
     expectBytes(await bytesOf(server, LENGTH), data)
+    const group = client.getEphemeralKeyInfo() as tls.EphemeralKeyInfo | null
+    if (group?.type === 'DH') expect(group.size).toBeGreaterThanOrEqual(2048)
     server.destroy()
   })
 
