@@ -89,14 +89,17 @@ export interface TakenOver extends StreamHandle {
 export function takeOver(stream: Duplex, received: Uint8Array): TakenOver {
   try {
     const isTls = stream instanceof TlsStream
+    const socket = isTls ? stream.socket : (stream as net.Socket)
+    // With the stream the state of its connection is freed.
+    if (stream.destroyed || socket.destroyed) {
+      throw new Error('the peer closed the connection during the handshake')
+    }
     if (isTls) stream.stop()
     const early = (stream.read() as Uint8Array | null) ?? new Uint8Array()
     const leftover = Buffer.concat([received, early])
     if (leftover.length > EARLY_BYTES_MAX) {
       throw new Error('the peer did not wait for the handshake')
     }
-    const socket = isTls ? stream.socket : (stream as net.Socket)
-    if (socket.destroyed) throw new Error('the peer closed the connection during the handshake')
     const { _handle: handle } = socket as unknown as { _handle: { fd: number } }
     check(setSendBuffer(handle.fd, SEND_BUFFER), 'setsockopt')
     const fd = check(duplicate(handle.fd), 'dup')

@@ -4,6 +4,7 @@ import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import * as tls from 'node:tls'
 import { describe, expect, test } from 'vitest'
+import { takeOver } from '../../src/nbd/handshake-stream.ts'
 import { TlsConnection } from '../../src/tls/tls-connection.ts'
 import { startTls } from '../../src/tls/tls-stream.ts'
 import { expectBytes } from '../support/bytes.ts'
@@ -99,6 +100,17 @@ test('no version before 1.2 is spoken', async () => {
     startTls(far, TlsConnection.server(new Map([['alice', KEY]]))),
   ).rejects.toMatchObject({ name: 'TlsError', message: 'unsupported protocol' })
   client.destroy()
+})
+
+test('a connection whose peer has gone cannot be taken over', async () => {
+  const [near, far] = await connected()
+  const [server] = await Promise.all([
+    startTls(far, TlsConnection.server(new Map([['alice', KEY]]))),
+    startTls(near, TlsConnection.client({ identity: 'alice', key: KEY })),
+  ])
+  near.resetAndDestroy()
+  await new Promise(resolve => server.once('close', resolve))
+  expect(() => takeOver(server, new Uint8Array())).toThrow('the peer closed the connection')
 })
 
 test('who sends on after its good-bye is not listened to without end', async () => {
